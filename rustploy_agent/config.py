@@ -1,0 +1,173 @@
+"""Settings from /etc/rustploy/agent.yaml: parsed once, frozen, wrong or unknown keys stop the start with the key's name.
+
+docs/configuration.md describes every key; a test holds it, packaging/agent.yaml and this module together.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from rustploy_agent.errors import AgentError
+from rustploy_agent.fields import Fields, integer, text
+from rustploy_agent.names import email
+
+CONFIG_FILE = Path("/etc/rustploy/agent.yaml")
+MIB = 1024 * 1024
+KNOWN_SCHEMES = ("https", "ssh", "http", "file")
+T = TypeVar("T")
+
+
+class ConfigError(AgentError):
+    code = "invalid_config"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things lie on disk; docs/architecture.md has the table."""
+
+    state: Path = Path("/var/lib/rustploy")
+    library: Path = Path("/usr/lib/rustploy-agent")
+    share: Path = Path("/usr/share/rustploy-agent")
+
+    @property
+    def database(self) -> Path:
+        return self.state / "agent" / "rustploy.db"
+
+    @property
+    def desired(self) -> Path:
+        return self.state / "agent" / "desired.json"
+
+    @property
+    def apply_result(self) -> Path:
+        return self.state / "apply" / "result.json"
+
+    @property
+    def buildpacks(self) -> Path:
+        return self.library / "buildpacks"
+
+    def app(self, name: str) -> Path:
+        return self.state / "apps" / name
+
+    def slug(self, app: str, slug_id: str) -> Path:
+        return self.app(app) / "slugs" / slug_id
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Deadlines of a deployment's steps, in seconds."""
+
+    fetch: int
+    build: int
+    release: int
+    health: int
+    drain: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one process of an app may use."""
+
+    memory_max_bytes: int
+    cpu_quota_percent: int
+    tasks_max: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    listen_address: str
+    listen_port: int
+    threads: int
+    concurrency: int
+    attempts: int
+    timeouts: Timeouts
+    schemes: tuple[str, ...]
+    file_root: str | None
+    source_max_bytes: int
+    first_port: int
+    last_port: int
+    limits: Limits
+    keep_releases: int
+    keep_bytes: int
+    min_free_bytes: int
+    admin_email: str
+    paths: Paths = Paths()
+
+
+def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
+    """Settings from a parsed YAML document (None: all defaults)."""
+    fields = Fields({} if document is None else document)
+    listen, deployments, source_fields = fields.object("listen"), fields.object("deployments"), fields.object("source")
+    timeouts, apps = deployments.object("timeouts"), fields.object("apps")
+    ports, limits = apps.object("ports"), apps.object("limits")
+    releases, disk, admin = fields.object("releases"), fields.object("disk"), fields.object("admin")
+    settings = Settings(
+        listen_address=listen.optional("address", _address, "127.0.0.1"),
+        listen_port=listen.optional("port", integer(1, 65535), 8080),
+        threads=listen.optional("threads", integer(4, 512), 16),
+        concurrency=deployments.optional("concurrency", integer(1, 32), 2),
+        attempts=deployments.optional("attempts", integer(1, 10), 3),
+        timeouts=Timeouts(
+            fetch=timeouts.optional("fetch_seconds", integer(1, 3600), 120),
+            build=timeouts.optional("build_seconds", integer(1, 3600), 900),
+            release=timeouts.optional("release_seconds", integer(1, 3600), 300),
+            health=timeouts.optional("health_seconds", integer(1, 3600), 60),
+            drain=timeouts.optional("drain_seconds", integer(0, 3600), 30),
+        ),
+        schemes=source_fields.optional("schemes", _schemes, ("https", "ssh")),
+        file_root=source_fields.maybe("file_root", _absolute),
+        source_max_bytes=source_fields.optional("max_mib", integer(1, 65536), 512) * MIB,
+        first_port=ports.optional("first", integer(1024, 65535), 20000),
+        last_port=ports.optional("last", integer(1024, 65535), 29999),
+        limits=Limits(
+            memory_max_bytes=limits.optional("memory_max_mib", integer(16, 1048576), 512) * MIB,
+            cpu_quota_percent=limits.optional("cpu_quota_percent", integer(1, 102400), 100),
+            tasks_max=limits.optional("tasks_max", integer(4, 65536), 256),
+        ),
+        keep_releases=releases.optional("keep", integer(1, 100), 5),
+        keep_bytes=releases.optional("keep_mib", integer(16, 1048576), 4096) * MIB,
+        min_free_bytes=disk.optional("min_free_mib", integer(0, 1048576), 512) * MIB,
+        admin_email=admin.optional("email", email, "admin@localhost"),
+    )
+    if settings.first_port >= settings.last_port:
+        ports.problem("last", "must be greater than apps.ports.first")
+    if "file" in settings.schemes and settings.file_root is None:
+        source_fields.problem("file_root", "must name a directory when source.schemes has file")
+    problems = fields.finish()
+    if problems:
+        raise ConfigError(f"{source}: " + "; ".join(f"{detail.field or 'file'} {detail.message}" for detail in problems))
+    return settings
+
+
+def load(path: Path = CONFIG_FILE) -> Settings:
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: is missing; reinstall the package or create it, an empty file takes all defaults") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
+    return parse(document, str(path))
+
+
+def _address(value: object) -> str:
+    try:
+        return str(ipaddress.ip_address(text(value)))
+    except ValueError:
+        raise ValueError("must be an IP address such as 127.0.0.1") from None
+
+
+def _absolute(value: object) -> str:
+    path = text(value)
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise ValueError("must be an absolute path")
+    return path
+
+
+def _schemes(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or any(scheme not in KNOWN_SCHEMES for scheme in value):
+        raise ValueError(f"must be a non-empty list of: {', '.join(KNOWN_SCHEMES)}")
+    return tuple(value)

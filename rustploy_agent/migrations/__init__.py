@@ -1,0 +1,24 @@
+"""Numbered changes of the database, applied in order, each in one transaction. Never edit one that was released.
+
+To add one: a module m<next number>_<what>.py with SQL, listed in STEPS. `PRAGMA user_version` is the number applied.
+"""
+
+from __future__ import annotations
+
+from peewee import SqliteDatabase
+
+from rustploy_agent.errors import AgentError
+from rustploy_agent.migrations import m0001_initial
+
+STEPS = (m0001_initial.SQL,)
+
+
+def migrate(database: SqliteDatabase) -> None:
+    applied = int(database.execute_sql("PRAGMA user_version").fetchone()[0])
+    if applied > len(STEPS):
+        raise AgentError(f"the database is of a newer version ({applied}) than this agent ({len(STEPS)}); install the newer package")
+    for number, sql in enumerate(STEPS[applied:], applied + 1):
+        with database.atomic("IMMEDIATE"):
+            for statement in filter(str.strip, sql.split(";")):
+                database.execute_sql(statement)
+            database.execute_sql(f"PRAGMA user_version = {number:d}")

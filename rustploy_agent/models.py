@@ -1,0 +1,172 @@
+"""The SQLite tables: the past and the wish. What runs now is asked from systemd, never kept here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import peewee
+
+from rustploy_agent.clock import new_id, now_ms
+from rustploy_agent.migrations import migrate
+
+database = peewee.SqliteDatabase(None, autoconnect=True)
+OPEN = ("queued", "deploying", "retrying")
+
+
+class JSONField(peewee.TextField):  # type: ignore[misc]
+    def db_value(self, value: Any) -> str | None:
+        return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+    def python_value(self, value: str | None) -> Any:
+        return None if value is None else json.loads(value)
+
+
+class Model(peewee.Model):  # type: ignore[misc]
+    class Meta:
+        database = database
+        legacy_table_names = True
+
+
+class App(Model):
+    id = peewee.TextField(primary_key=True, default=new_id)
+    name = peewee.TextField(unique=True)
+    repository = JSONField(null=True)
+    source = JSONField(null=True)
+    build_mode = peewee.TextField(default="auto")
+    runtime = JSONField(default=dict)
+    dependency_profile = JSONField(null=True)
+    detection = JSONField(null=True)
+    manifest = JSONField(null=True)
+    limits = JSONField(default=dict)
+    active_slot = peewee.TextField(null=True)
+    active_release_id = peewee.TextField(null=True)
+    deleting = peewee.BooleanField(default=False)
+    created_at_unix_ms = peewee.IntegerField(default=now_ms)
+    updated_at_unix_ms = peewee.IntegerField(default=now_ms)
+
+    @property
+    def idle_slot(self) -> str:
+        return "b" if self.active_slot == "a" else "a"
+
+
+class EnvVar(Model):
+    app = peewee.ForeignKeyField(App, on_delete="CASCADE")
+    key = peewee.TextField()
+    value = peewee.TextField()
+    updated_at_unix_ms = peewee.IntegerField(default=now_ms)
+
+
+class Process(Model):
+    """A process type of an app and its two loopback ports (none for types that serve no HTTP)."""
+
+    app = peewee.ForeignKeyField(App, on_delete="CASCADE")
+    type = peewee.TextField()
+    port_a = peewee.IntegerField(null=True)
+    port_b = peewee.IntegerField(null=True)
+
+    def port(self, slot: str) -> int | None:
+        value: int | None = self.port_a if slot == "a" else self.port_b
+        return value
+
+
+class Slot(Model):
+    """Which deployment a slot carries: the journal field of its units."""
+
+    app = peewee.ForeignKeyField(App, on_delete="CASCADE")
+    letter = peewee.TextField()
+    deployment_id = peewee.TextField(null=True)
+
+
+class Deployment(Model):
+    id = peewee.TextField(primary_key=True, default=new_id)
+    app = peewee.ForeignKeyField(App, on_delete="CASCADE")
+    kind = peewee.TextField(default="deploy")
+    source_ref = peewee.TextField(null=True)
+    commit_sha = peewee.TextField(null=True)
+    requested_commit = peewee.TextField(null=True)
+    target_release_id = peewee.TextField(null=True)
+    force_rebuild = peewee.BooleanField(default=False)
+    status = peewee.TextField(default="queued")
+    step = peewee.TextField(null=True)
+    attempt = peewee.IntegerField(default=0)
+    cancel_requested = peewee.BooleanField(default=False)
+    error_code = peewee.TextField(null=True)
+    last_error = peewee.TextField(null=True)
+    release_id = peewee.TextField(null=True)
+    not_before_unix_ms = peewee.IntegerField(default=0)
+    created_at_unix_ms = peewee.IntegerField(default=now_ms)
+    updated_at_unix_ms = peewee.IntegerField(default=now_ms)
+    finished_at_unix_ms = peewee.IntegerField(null=True)
+
+    def move(self, old: tuple[str, ...], new: str, **changes: Any) -> bool:
+        """Guarded change of state: True if the row was in one of the old states and is now in the new one."""
+        if new in ("healthy", "failed"):
+            changes.setdefault("finished_at_unix_ms", now_ms())
+        changes |= {"status": new, "updated_at_unix_ms": now_ms()}
+        changed = Deployment.update(**changes).where(Deployment.id == self.id, Deployment.status.in_(old)).execute()
+        if changed:
+            self.__data__.update(changes)
+        return bool(changed)
+
+
+class Slug(Model):
+    """The output of one build; `processes` maps process type to command."""
+
+    id = peewee.TextField(primary_key=True, default=new_id)
+    app = peewee.ForeignKeyField(App, on_delete="CASCADE")
+    commit_sha = peewee.TextField(null=True)
+    build_mode = peewee.TextField()
+    buildpack = peewee.TextField(null=True)
+    processes = JSONField(default=dict)
+    bytes = peewee.IntegerField(default=0)
+    state = peewee.TextField(default="building")
+    created_at_unix_ms = peewee.IntegerField(default=now_ms)
+
+
+class Release(Model):
+    """A slug with the configuration it runs with. Rows are never changed but for the time it became healthy."""
+
+    id = peewee.TextField(primary_key=True, default=new_id)
+    app = peewee.ForeignKeyField(App, on_delete="CASCADE")
+    version = peewee.IntegerField()
+    slug = peewee.ForeignKeyField(Slug)
+    commit_sha = peewee.TextField(null=True)
+    env = JSONField()
+    processes = JSONField()
+    health_path = peewee.TextField()
+    release_command = peewee.TextField(null=True)
+    healthy_at_unix_ms = peewee.IntegerField(null=True)
+    created_at_unix_ms = peewee.IntegerField(default=now_ms)
+
+
+class User(Model):
+    id = peewee.TextField(primary_key=True, default=new_id)
+    email = peewee.TextField(unique=True)
+    password_hash = peewee.TextField()
+    role = peewee.TextField(default="admin")
+    created_at_unix_ms = peewee.IntegerField(default=now_ms)
+
+
+class Token(Model):
+    id = peewee.TextField(primary_key=True, default=new_id)
+    name = peewee.TextField()
+    token_hash = peewee.TextField(unique=True)
+    scopes = JSONField()
+    created_at_unix_ms = peewee.IntegerField(default=now_ms)
+    expires_at_unix_ms = peewee.IntegerField(null=True)
+    revoked_at_unix_ms = peewee.IntegerField(null=True)
+    last_used_at_unix_ms = peewee.IntegerField(null=True)
+
+
+class Meta(Model):
+    key = peewee.TextField(primary_key=True)
+    value = peewee.TextField()
+
+
+def open_database(path: Path) -> None:
+    """Opens and migrates. A commit is on disk when it returns: FULL, not NORMAL, which loses commits at a power cut."""
+    database.init(str(path), pragmas={"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000})
+    database.connect(reuse_if_open=True)
+    migrate(database)

@@ -1,0 +1,144 @@
+"""One parser per kind of value that comes from outside. Each returns the value or raises ValueError saying what is right.
+
+Names are refused, never mended. The patterns of app, process type and slot are those of docs/architecture.md; apply checks
+them again on its own.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from urllib.parse import urlsplit
+
+from rustploy_agent.fields import text
+
+APP_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,25}[a-z0-9])?")
+PROCESS_TYPE = re.compile(r"[a-z][a-z0-9]{0,15}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+BUILDPACK = re.compile(r"[a-z][a-z0-9]{0,31}")
+SCP_LIKE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^:\s]\S*")
+TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")
+EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
+
+#: Set by the platform or by the shell itself, so a value given for them would not arrive.
+RESERVED_ENV = frozenset({"PORT", "HOME", "PWD", "OLDPWD", "PPID", "IFS", "OPTIND", "OPTARG", "LINENO", "SHLVL", "PS1", "PS2",
+                          "PS4", "_", "rustploy_app_dir", "rustploy_command"})
+LONGEST_ENV_VALUE = 64 * 1024
+
+
+def app_name(value: object) -> str:
+    if not isinstance(value, str) or not APP_NAME.fullmatch(value) or "--" in value:
+        raise ValueError("must be 1 to 27 lower-case letters, digits and single hyphens, starting with a letter and not "
+                         "ending with a hyphen")
+    return value
+
+
+def process_type(value: object) -> str:
+    if not isinstance(value, str) or not PROCESS_TYPE.fullmatch(value):
+        raise ValueError("must be 1 to 16 lower-case letters and digits, starting with a letter")
+    return value
+
+
+def commit_sha(value: object) -> str:
+    if not isinstance(value, str) or not COMMIT.fullmatch(value.lower()):
+        raise ValueError("must be a full commit id of 40 hexadecimal digits")
+    return value.lower()
+
+
+def git_ref(value: object) -> str:
+    """A branch, a tag or a commit; the rules of git-check-ref-format."""
+    ref = text(value, longest=255)
+    parts = ref.split("/")
+    wrong = (ref.startswith(("-", "/")) or ref.endswith(("/", ".")) or ".." in ref or "@{" in ref or ref == "@"
+             or any(character in " ~^:?*[\\" for character in ref)
+             or any(not part or part.startswith(".") or part.endswith(".lock") for part in parts))
+    if wrong:
+        raise ValueError("must be a branch, a tag or a full commit id as git writes it")
+    return ref
+
+
+def env_key(value: object) -> str:
+    if not isinstance(value, str) or not ENV_KEY.fullmatch(value):
+        raise ValueError("must be letters, digits and underscores, not starting with a digit, at most 128 characters")
+    if value in RESERVED_ENV or value.upper().startswith("RUSTPLOY_"):
+        raise ValueError("is set by the platform or the shell; choose another name")
+    return value
+
+
+def env_value(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    try:
+        size = len(value.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise ValueError("must be valid Unicode (lone surrogates cannot be stored)") from None
+    if size > LONGEST_ENV_VALUE:
+        raise ValueError(f"must be at most {LONGEST_ENV_VALUE} bytes in UTF-8")
+    if "\0" in value:
+        raise ValueError("must not contain a NUL byte: no environment variable can")
+    return value
+
+
+def health_path(value: object) -> str:
+    path = text(value, longest=1024)
+    if not path.startswith("/") or " " in path or not path.isascii():
+        raise ValueError("must be a path that starts with / and is percent-encoded, such as /healthz")
+    return path
+
+
+def command(value: object) -> str:
+    return text(value, longest=4096)
+
+
+def build_mode(value: object) -> str:
+    """`auto` or a buildpack's name; the contract's container modes are told apart by their own error code."""
+    if not isinstance(value, str) or not BUILDPACK.fullmatch(value):
+        raise ValueError("must be auto or the name of a buildpack")
+    return value
+
+
+def clone_url(value: object) -> str:
+    """The shape only; which schemes are allowed is a setting."""
+    url = text(value, longest=2048)
+    if url.startswith("-") or any(character.isspace() for character in url):
+        raise ValueError("must be a git URL such as https://host/owner/name.git")
+    if "://" not in url:
+        if not SCP_LIKE.fullmatch(url):
+            raise ValueError("must be a git URL such as https://host/owner/name.git or git@host:owner/name.git")
+        return url
+    parts = urlsplit(url)
+    if parts.scheme != "file" and not parts.hostname:
+        raise ValueError("must name a host")
+    return url
+
+
+def url_scheme(url: str) -> str:
+    return urlsplit(url).scheme.lower() if "://" in url else "ssh"
+
+
+def repository_part(value: object) -> str:
+    """Owner or name of a hosted repository; owners may be nested groups."""
+    part = text(value, longest=200)
+    if not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_.][A-Za-z0-9_.-]*)*", part) or ".." in part:
+        raise ValueError("must be letters, digits, '.', '_' and '-'")
+    return part
+
+
+def token_name(value: object) -> str:
+    if not isinstance(value, str) or not TOKEN_NAME.fullmatch(value):
+        raise ValueError("must be 1 to 100 letters, digits, spaces and . _ @ -, starting with a letter or digit")
+    return value
+
+
+def email(value: object) -> str:
+    if not isinstance(value, str) or not EMAIL.fullmatch(value) or not value.isprintable():
+        raise ValueError("must be an e-mail address")
+    return unicodedata.normalize("NFC", value).lower()
+
+
+def scopes(value: object) -> list[str]:
+    known = ("read", "deploy", "admin")
+    if not isinstance(value, list) or not value or any(scope not in known for scope in value):
+        raise ValueError("must be a non-empty list of: read, deploy, admin")
+    return sorted(set(value), key=known.index)
