@@ -1,0 +1,28 @@
+"""The harness itself: without it no other test on a machine means anything."""
+
+import pytest
+
+from tests.machine import Machine
+
+
+@pytest.mark.parametrize("release", ["bookworm", "trixie"])
+def test_a_power_cut_ends_every_process_and_keeps_files(release: str) -> None:
+    machine = Machine.create(release)
+    try:
+        machine.write("/var/lib/kept", "kept")
+        leader = machine.leader
+        machine.power_cut()
+        machine.wait_for(lambda: not _lives(leader), 10, "PID 1 to be gone")
+        machine.boot()
+        assert machine.read("/var/lib/kept") == "kept"
+        machine.reboot()
+        assert machine.read("/var/lib/kept") == "kept"
+        assert machine.failed_units() == []
+    finally:
+        machine.end()
+
+
+def _lives(pid: int) -> bool:
+    from tests.machine.places import _started
+
+    return _started(pid) is not None

@@ -1,0 +1,274 @@
+"""Machine: boot a Debian, run commands in it, install the package, talk to the agent."""
+
+import ctypes
+import http.client
+import json as jsonlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from tests.machine import places
+from tests.machine.base import REPOSITORY, base_root
+from tests.machine.repositories import Repositories
+
+LAUNCH = Path(__file__).with_name("launch")
+PR_SET_PDEATHSIG = 1
+CLEAN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
+T = TypeVar("T")
+
+
+class Response(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: Any  # parsed when it is JSON, else text
+
+
+class Machine:
+    """One booted Debian. `token` is an admin's, once `install` has run."""
+
+    def __init__(self, place: places.Place, release: str) -> None:
+        self.place = place
+        self.release = release
+        self.token: str | None = None
+        self.repositories = Repositories(self)
+        self._nspawn: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def create(cls, release: str, *, outlive: bool = False) -> "Machine":
+        """A booted machine. It ends with the process that made it, unless it shall `outlive` it."""
+        base = base_root(release)
+        machine = cls(places.take(), release)
+        for part in ("upper", "work", "root"):
+            (machine.place.data / part).mkdir(parents=True)
+        (machine.place.state / "machine.json").write_text(jsonlib.dumps({"release": release, "base": str(base)}))
+        machine.boot(outlive=outlive)
+        return machine
+
+    @classmethod
+    def attach(cls, name: str) -> "Machine":
+        """The running machine of that name, which another process may have made."""
+        place = places.find(name)
+        return cls(place, jsonlib.loads((place.state / "machine.json").read_text())["release"])
+
+    # --- its life
+
+    def boot(self, *, outlive: bool = False) -> None:
+        base = jsonlib.loads((self.place.state / "machine.json").read_text())["base"]
+        argv = ["unshare", "--mount", "--propagation", "private", LAUNCH, base, self.place.data, self.place.name]
+        with (self.place.data / "console.log").open("ab") as console:
+            self._nspawn = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+                preexec_fn=None if outlive else _die_with_parent,
+            )
+        self.place.claim(owner=os.getpid(), nspawn=self._nspawn.pid)
+        self.wait_until_up()
+
+    def wait_until_up(self) -> None:
+        self.wait_for(self._is_up, 60, "systemd to have finished booting")
+
+    def _is_up(self) -> bool:
+        if self._nspawn is not None and self._nspawn.poll() is not None:
+            raise RuntimeError(f"the machine ended while booting: {self.console()}")
+        if self._leader() is None:
+            return False
+        state = self.run(["systemctl", "is-system-running"], check=False).stdout.strip()
+        return state in ("running", "degraded")
+
+    def console(self) -> str:
+        return (self.place.data / "console.log").read_text(errors="replace")[-4000:]
+
+    def reboot(self) -> None:
+        """A clean reboot, back when systemd is up again."""
+        before = self.leader
+        self.run(["systemctl", "--no-block", "reboot"])
+        self.wait_for(lambda: self._leader() not in (before, None), 120, "the machine to come back")
+        self.wait_until_up()
+
+    def power_cut(self) -> None:
+        """Every process dies at once; `boot()` starts it again from what was written."""
+        nspawn = self.place.processes().get("nspawn")
+        if nspawn is not None:
+            os.kill(nspawn, signal.SIGKILL)
+        if self._nspawn is not None:
+            self._nspawn.wait(30)
+        self.wait_for(lambda: "nspawn" not in self.place.processes(), 30, "the machine to be gone")
+
+    def end(self) -> None:
+        self.power_cut()
+        self.place.release()
+
+    @property
+    def name(self) -> str:
+        return self.place.name
+
+    @property
+    def leader(self) -> int:
+        """The host's process id of the machine's PID 1."""
+        leader = self._leader()
+        if leader is None:
+            raise RuntimeError(f"{self.name} is not running: {self.console()}")
+        return leader
+
+    def _leader(self) -> int | None:
+        nspawn = self.place.processes().get("nspawn")
+        try:
+            children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()
+            return next((int(child) for child in children if _is_init(child)), None)
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+
+    # --- commands and files
+
+    def argv(self, argv: Sequence[str | Path], user: str | None = None) -> list[str]:
+        """The host's command line that runs `argv` inside, with a clean environment."""
+        enter = ["nsenter", f"--target={self.leader}", "--all", "--wd=/", "env", "--ignore-environment"]
+        enter += [f"{key}={value}" for key, value in CLEAN.items()]
+        if user is not None:
+            enter += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env"]
+        return [*enter, *map(str, argv)]
+
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        check: bool = True,
+        input: str | None = None,
+        user: str | None = None,
+        timeout: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command inside; with `check`, a failing one is an AssertionError with its output."""
+        # Without an input, an empty one: never the terminal's or pytest's.
+        done = subprocess.run(
+            self.argv(argv, user), input=input or "", capture_output=True, text=True, errors="replace", timeout=timeout
+        )
+        if check and done.returncode != 0:
+            command = " ".join(map(str, argv))
+            raise AssertionError(f"`{command}` ended with {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+        return done
+
+    def write(self, path: str, text: str, mode: int = 0o644, owner: str = "root:root") -> None:
+        user, _, group = owner.partition(":")
+        self.run(["install", "-D", f"--mode={mode:o}", f"--owner={user}", f"--group={group}", "/dev/stdin", path], input=text)
+
+    def read(self, path: str) -> str:
+        return self.run(["cat", "--", path]).stdout
+
+    def exists(self, path: str) -> bool:
+        return self.run(["test", "-e", path], check=False).returncode == 0
+
+    def send(self, source: Path, path: str) -> None:
+        """Copy a file of the host into the machine."""
+        with source.open("rb") as file:
+            subprocess.run(self.argv(["install", "-D", "--mode=644", "/dev/stdin", path]), stdin=file, check=True)
+
+    def journal(self, *arguments: str) -> list[dict[str, Any]]:
+        """The entries that `journalctl ARGUMENTS` (matches, -u UNIT, …) selects, oldest first."""
+        self.run(["journalctl", "--sync"])
+        lines = self.run(["journalctl", "--output=json", "--all", "--quiet", *arguments]).stdout.splitlines()
+        return [jsonlib.loads(line) for line in lines]
+
+    def failed_units(self) -> list[str]:
+        listed = self.run(["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full"]).stdout
+        return [line.split()[0] for line in listed.splitlines()]
+
+    def wait_for(self, predicate: Callable[[], T], seconds: float, what: str) -> T:
+        """What `predicate` returns once it is true; AssertionError naming `what` after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not (result := predicate()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"waited {seconds} s for {what}; last seen: {result!r}")
+            time.sleep(0.05)
+        return result
+
+    # --- the package and the agent
+
+    def settings(self) -> dict[str, Any]:
+        """What agent.yaml says on this machine: its own ports, and local repositories allowed."""
+        return {
+            "listen": {"port": self.place.port},
+            "apps": {"ports": {"first": self.place.port + 10, "last": self.place.last_port}},
+            "source": {"schemes": ["https", "ssh", "file"], "file_root": self.repositories.root},
+        }
+
+    def install(self, deb: Path, *, start: bool = True) -> None:
+        """Install or upgrade the package and, with `start`, wait for the agent and get an admin's token."""
+        if not self.exists("/etc/rustploy/agent.yaml"):
+            self.write("/etc/rustploy/agent.yaml", jsonlib.dumps(self.settings(), indent=2) + "\n", 0o640)
+        self.run(["install", "-d", self.repositories.root])
+        self.send(deb, f"/var/tmp/{deb.name}")
+        self.apt("install", "--allow-downgrades", "--reinstall", f"/var/tmp/{deb.name}")
+        if start:
+            self.wait_for_agent()
+            created = self.run(["rustploy-agent", "token", "create", "--name", "tests", "--scope", "admin"])
+            self.token = created.stdout.splitlines()[-1]
+
+    def apt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        options = ["--yes", "--quiet", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"]
+        return self.run(
+            ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *options, *arguments], timeout=300
+        )
+
+    def wait_for_agent(self, seconds: float = 30) -> None:
+        try:
+            self.wait_for(self._agent_answers, seconds, "the agent to answer")
+        except AssertionError:
+            status = self.run(["systemctl", "status", "--no-pager", "--lines=50", "rustploy-agent.service"], check=False)
+            raise AssertionError(f"the agent does not answer\n{status.stdout}{status.stderr}") from None
+
+    def _agent_answers(self) -> bool:
+        try:
+            return self.http("GET", "/api/v1/health").status == 200
+        except OSError:
+            return False
+
+    def http(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        port: int | None = None,
+        timeout: float = 30,
+    ) -> Response:
+        """One request to the agent, or to another of the machine's ports. `token=""` sends none."""
+        sent = dict(headers or {})
+        token = self.token if token is None and port is None else token
+        if token:
+            sent["Authorization"] = f"Bearer {token}"
+        body = None if json is None else jsonlib.dumps(json)
+        if body is not None:
+            sent.setdefault("Content-Type", "application/json")
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.place.port, timeout=timeout)
+        try:
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            text = answer.read().decode(errors="replace")
+        finally:
+            connection.close()
+        is_json = answer.headers.get_content_type() == "application/json" and text
+        return Response(answer.status, answer.headers, jsonlib.loads(text) if is_json else text)
+
+
+def build_deb(directory: Path) -> Path:
+    """The package, built from the work tree into `directory`."""
+    subprocess.run([REPOSITORY / "packaging" / "build-deb", directory], check=True, stdin=subprocess.DEVNULL)
+    return next(directory.glob("rustploy-agent_*.deb"))
+
+
+def _is_init(pid: str) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return any(line.startswith("NSpid:") and line.endswith("\t1") for line in status.splitlines())
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
