@@ -112,7 +112,7 @@ class Deployment(Model):
 
 
 class Slug(Model):
-    """The output of one build; `processes` maps process type to command."""
+    """The output of one build; `processes` maps process type to command, `manifest` is rustploy.yaml as read from the commit."""
 
     id = peewee.TextField(primary_key=True, default=new_id)
     app = peewee.ForeignKeyField(App, on_delete="CASCADE")
@@ -120,6 +120,7 @@ class Slug(Model):
     build_mode = peewee.TextField()
     buildpack = peewee.TextField(null=True)
     processes = JSONField(default=dict)
+    manifest = JSONField(null=True)
     bytes = peewee.IntegerField(default=0)
     state = peewee.TextField(default="building")
     created_at_unix_ms = peewee.IntegerField(default=now_ms)

@@ -71,6 +71,7 @@ CREATE TABLE slug (
     build_mode TEXT NOT NULL,
     buildpack TEXT,
     processes TEXT NOT NULL DEFAULT '{}',
+    manifest TEXT,
     bytes INTEGER NOT NULL DEFAULT 0,
     state TEXT NOT NULL CHECK (state IN ('building', 'ready', 'removing')),
     created_at_unix_ms INTEGER NOT NULL

@@ -1,0 +1,94 @@
+"""Command line and composition root of rustploy-agent."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import pwd
+import sys
+
+from rustploy_agent import __version__
+from rustploy_agent.config import Settings, load
+from rustploy_agent.errors import AgentError
+
+USER = "rustploy"
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        settings = load()
+        if arguments.command != "doctor":
+            _become_agent()
+        status: int = arguments.run(arguments, settings)
+        return status
+    except AgentError as error:
+        print(f"rustploy-agent: {error.message}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rustploy-agent", description="Runs apps on this server. The API is the way to use it; "
+                                     "these commands are for the service itself, for the first token and for emergencies.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("serve", help="run the agent (what rustploy-agent.service does)").set_defaults(run=_serve)
+    token = commands.add_parser("token", help="make, list and revoke API tokens").add_subparsers(dest="action", required=True)
+    create = token.add_parser("create", help="make a token; it is printed alone on the last line and never again")
+    create.add_argument("--name", required=True)
+    create.add_argument("--scope", required=True, action="append", choices=("read", "deploy", "admin"))
+    create.add_argument("--expires-in-seconds", type=int)
+    create.set_defaults(run=_command("token_create"))
+    token.add_parser("list", help="list tokens").set_defaults(run=_command("token_list"))
+    revoke = token.add_parser("revoke", help="revoke a token by id or name")
+    revoke.add_argument("token")
+    revoke.set_defaults(run=_command("token_revoke"))
+    admin = commands.add_parser("admin", help="the admin's account").add_subparsers(dest="action", required=True)
+    admin.add_parser("init", help="create the admin with an unknown password if there is none").set_defaults(run=_command("admin_init"))
+    admin.add_parser("reset-password", help="print a new password").set_defaults(run=_command("admin_reset_password"))
+    commands.add_parser("doctor", help="check the host and say what to do").set_defaults(run=_doctor)
+    return parser
+
+
+def _become_agent() -> None:
+    """Root's command line works as the agent's user, so that it leaves no file the agent cannot write."""
+    if os.geteuid() != 0:
+        return
+    try:
+        user = pwd.getpwnam(USER)
+    except KeyError:
+        raise AgentError(f"there is no user {USER}; install the package") from None
+    os.initgroups(USER, user.pw_gid)
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+    os.umask(0o027)
+
+
+def _serve(_: argparse.Namespace, settings: Settings) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    from rustploy_agent.serve import serve
+
+    return serve(settings)
+
+
+def _command(name: str) -> object:
+    def run(arguments: argparse.Namespace, settings: Settings) -> int:
+        from rustploy_agent import console
+        from rustploy_agent.models import open_database
+
+        open_database(settings.paths.database)
+        status: int = getattr(console, name)(arguments, settings)
+        return status
+
+    return run
+
+
+def _doctor(_: argparse.Namespace, settings: Settings) -> int:
+    from rustploy_agent.doctor import doctor
+
+    return doctor(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

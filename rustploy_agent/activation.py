@@ -1,0 +1,152 @@
+"""The running side of a release: start it in the idle slot, wait for its health, switch, drain the old slot."""
+
+from __future__ import annotations
+
+import pwd
+import time
+
+from rustploy_agent import events, health, journal, releases, slots, units
+from rustploy_agent.clock import now_ms
+from rustploy_agent.errors import DeploymentFailed
+from rustploy_agent.models import App, Process, Release, database
+from rustploy_agent.ports import WEB
+from rustploy_agent.run import Run
+
+#: A process without a port counts as healthy when it has stayed up so long.
+STAY_UP_SECONDS = 3
+START_SECONDS = 30
+STOP_SECONDS = 60
+
+
+def process_types(app: App) -> list[str]:
+    return [process.type for process in Process.select().where(Process.app == app).order_by(Process.type)]
+
+
+def start(run: Run, release: Release, slot: str) -> None:
+    run.step("start")
+    for process in _processes(run.app, release):
+        env = environment(run, release, process, slot)
+        slots.write(slots.path(run.path, process.type, slot), slots.render(env, _app_dir(run, release), release.processes[process.type]))
+    for process in _processes(run.app, release):
+        unit = units.app(run.app.name, process.type, slot)
+        run.systemd.start(unit)
+        state = run.systemd.settle(unit, START_SECONDS, run.cancelled.is_set)
+        if state is None or state.active != "active":
+            raise _exited(run, unit)
+
+
+def write_task(run: Run, release: Release) -> None:
+    env = environment(run, release, None, None)
+    slots.write(slots.task_path(run.path), slots.render(env, _app_dir(run, release), str(release.release_command)))
+
+
+def environment(run: Run, release: Release, process: Process | None, slot: str | None) -> dict[str, str]:
+    """The release's own variables and what the platform tells every process."""
+    data = str(run.path / "data")
+    platform = {"RUSTPLOY_APP": run.app.name, "RUSTPLOY_DEPLOYMENT": run.deployment.id, "RUSTPLOY_RELEASE": str(release.version),
+                "RUSTPLOY_COMMIT": release.commit_sha or "", "RUSTPLOY_DATA_DIR": data, "HOME": data}
+    if process is not None and slot is not None:
+        platform |= {"RUSTPLOY_PROCESS": process.type, "RUSTPLOY_SLOT": slot}
+        port = process.port(slot)
+        if port is not None:
+            platform["PORT"] = str(port)
+    return release.env | platform
+
+
+def await_health(run: Run, release: Release, slot: str) -> None:
+    run.step("health")
+    for process in _processes(run.app, release):
+        unit, port = units.app(run.app.name, process.type, slot), process.port(slot)
+        if port is None:
+            _stay_up(run, unit)
+            continue
+        owner = pwd.getpwnam(f"rp-{run.app.name}").pw_uid
+        check = health.HealthCheck(port, release.health_path, run.settings.timeouts.health, owner)
+        try:
+            run.log(check.wait(_Watch(run, unit)))
+        except health.Unhealthy as error:
+            raise DeploymentFailed("unhealthy", _with_last_lines(str(error), unit)) from None
+
+
+class _Watch:
+    """Called between probes: objects when the deployment was cancelled or the unit is gone (asked ten times a second)."""
+
+    def __init__(self, run: Run, unit: str) -> None:
+        self._run, self._unit, self._next = run, unit, 0.0
+
+    def __call__(self) -> None:
+        self._run.raise_if_cancelled()
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + 0.1
+        state = self._run.systemd.state(self._unit)
+        if state.active != "active" or state.restarting:
+            raise _exited(self._run, self._unit)
+
+
+def _stay_up(run: Run, unit: str) -> None:
+    watch, deadline = _Watch(run, unit), time.monotonic() + STAY_UP_SECONDS
+    while time.monotonic() < deadline:
+        watch()
+        time.sleep(0.1)
+    run.log(f"{unit} has stayed up for {STAY_UP_SECONDS} s")
+
+
+def _exited(run: Run, unit: str) -> DeploymentFailed:
+    run.raise_if_cancelled()
+    return DeploymentFailed("exited", _with_last_lines(f"{unit} {run.systemd.exit_state(unit)}", unit))
+
+
+def _with_last_lines(sentence: str, unit: str) -> str:
+    lines = [line[:500] for line in journal.unit_lines(unit, 10)]
+    return sentence if not lines else f"{sentence}; its last lines:\n" + "\n".join(lines)
+
+
+def switch(run: Run, release: Release, slot: str) -> None:
+    """One transaction: from here on the new release is the app, and the deployment is healthy whatever happens next."""
+    run.step("switch")
+    with database.atomic("IMMEDIATE"):
+        releases.mark_healthy(release)
+        App.update(active_slot=slot, active_release_id=release.id, updated_at_unix_ms=now_ms()).where(App.id == run.app.id).execute()
+        run.deployment.move(("deploying",), "healthy", last_error=None, error_code=None)
+    run.app = App.get_by_id(run.app.id)
+    port = web_port(run.app)
+    run.log(f"release v{release.version} serves" + (f" at http://{health.LOOPBACK}:{port}" if port else ""))
+    events.deployment_finished.send(run.deployment)
+
+
+def drain(run: Run, slot: str) -> None:
+    """Lets requests in flight on the old slot end, then stops it. Not to be cancelled: the switch is done."""
+    run.mark("drain")
+    old = "a" if slot == "b" else "b"
+    slots.remove(run.path, old)
+    web = Process.get_or_none(Process.app == run.app, Process.type == WEB)
+    port = web.port(old) if web else None
+    deadline = time.monotonic() + run.settings.timeouts.drain
+    while port and health.connections(port) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    stop_slot(run, old)
+
+
+def stop_slot(run: Run, slot: str) -> None:
+    """No file, so no start at boot; then no unit either."""
+    slots.remove(run.path, slot)
+    for process_type in process_types(run.app):
+        run.systemd.stop_and_wait(units.app(run.app.name, process_type, slot), STOP_SECONDS)
+
+
+def web_port(app: App) -> int | None:
+    """The loopback port of the active slot; None without an HTTP process or before the first release."""
+    if app.active_slot is None:
+        return None
+    web = Process.get_or_none(Process.app == app, Process.type == WEB)
+    return web.port(app.active_slot) if web else None
+
+
+def _processes(app: App, release: Release) -> list[Process]:
+    rows = Process.select().where(Process.app == app, Process.type.in_(list(release.processes))).order_by(Process.type)
+    return list(rows)
+
+
+def _app_dir(run: Run, release: Release) -> object:
+    return run.settings.paths.slug(run.app.name, release.slug_id) / "app"

@@ -1,0 +1,23 @@
+"""The HTTP API under /api/v1. `create_app` composes it from one blueprint per resource."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from rustploy_agent.api import apps, deployments, env, errors, health, tokens
+from rustploy_agent.core import Core
+
+LARGEST_BODY = 1024 * 1024
+
+
+def create_app(core: Core) -> Flask:
+    app = Flask("rustploy_agent", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+    app.extensions["rustploy"] = core
+    app.url_map.strict_slashes = False
+    for module in (apps, env, deployments, tokens):
+        app.register_blueprint(module.resource, url_prefix="/api/v1")
+    app.register_blueprint(health.resource, url_prefix="/api/v1")
+    app.register_blueprint(health.resource, name="health-alias", url_prefix="/")
+    errors.register(app)
+    return app

@@ -1,0 +1,161 @@
+"""/apps: create, import, list, show, change limits, delete, effective configuration."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rustploy_agent import activation, apps, desired, health, units
+from rustploy_agent.api.resource import Resource, body, complete, core
+from rustploy_agent.clock import now_ms
+from rustploy_agent.errors import InvalidRequest, NotFound
+from rustploy_agent.fields import Fields, boolean, integer, text
+from rustploy_agent.models import App, Deployment, Process, Release
+from rustploy_agent.names import app_name, build_mode, clone_url, commit_sha, git_ref, health_path, repository_part, url_scheme
+
+resource = Resource("apps", __name__)
+CONTAINER_MODES = ("dockerfile", "compose")
+PROVIDERS = {"github": "https://github.com", "gitlab": "https://gitlab.com"}
+LIMITS = {"memory_max_bytes": integer(16 << 20, 1 << 40), "cpu_quota_percent": integer(1, 102400), "tasks_max": integer(4, 65536)}
+
+
+def view(app: App) -> dict[str, Any]:
+    return {"id": app.id, "name": app.name, "created_at_unix_ms": app.created_at_unix_ms, "updated_at_unix_ms": app.updated_at_unix_ms}
+
+
+def full_view(app: App) -> dict[str, Any]:
+    """With what runs now, asked from systemd."""
+    release = Release.get_or_none(Release.id == app.active_release_id)
+    port = activation.web_port(app)
+    active = Deployment.select(Deployment.id).where(Deployment.release_id == app.active_release_id).order_by(
+        Deployment.created_at_unix_ms.desc()).first() if release else None
+    return view(app) | {
+        "address": f"http://{health.LOOPBACK}:{port}" if port else None,
+        "active_slot": app.active_slot,
+        "active_deployment_id": active.id if active else None,
+        "active_release": _release_view(release) if release else None,
+        "limits": vars(desired.limits_of(app, core().settings)),
+        "processes": _processes(app, release) if release else [],
+    }
+
+
+def _release_view(release: Release) -> dict[str, Any]:
+    return {"id": release.id, "version": release.version, "commit_sha": release.commit_sha,
+            "created_at_unix_ms": release.created_at_unix_ms}
+
+
+def _processes(app: App, release: Release) -> list[dict[str, Any]]:
+    rows = Process.select().where(Process.app == app, Process.type.in_(list(release.processes))).order_by(Process.type)
+    found = []
+    for row in rows:
+        unit = units.app(app.name, row.type, app.active_slot)
+        state = core().systemd.state(unit)
+        found.append({"type": row.type, "unit": unit, "state": state.active, "sub_state": state.sub, "port": row.port(app.active_slot),
+                      "command": release.processes[row.type]})
+    return found
+
+
+@resource.route("/apps", methods=["POST"], scope="admin")
+def create_app() -> tuple[dict[str, Any], int]:
+    fields = body()
+    name = fields.required("name", app_name, "")
+    complete(fields)
+    return view(apps.create(name, core().settings, core().applier)), 201
+
+
+@resource.route("/apps", scope="read")
+def list_apps() -> dict[str, Any]:
+    return {"items": [view(app) for app in App.select().where(~App.deleting).order_by(App.name)]}
+
+
+@resource.route("/apps/<app_id>", scope="read")
+def show_app(app_id: str) -> dict[str, Any]:
+    return full_view(apps.find(app_id))
+
+
+@resource.route("/apps/<app_id>", methods=["PATCH"], scope="admin")
+def change_app(app_id: str) -> dict[str, Any]:
+    """Limits take effect at once for what is started next; running processes keep theirs until they restart."""
+    app, fields = apps.find(app_id), body()
+    limits = fields.object("limits", required=True)
+    changed = {key: value for key, parse in LIMITS.items() if (value := limits.maybe(key, parse)) is not None}
+    complete(fields)
+    App.update(limits=app.limits | changed, updated_at_unix_ms=now_ms()).where(App.id == app.id).execute()
+    core().applier.ensure(app.name)
+    return full_view(App.get_by_id(app.id))
+
+
+@resource.route("/apps/<app_id>", methods=["DELETE"], scope="admin")
+def delete_app(app_id: str) -> tuple[str, int]:
+    c = core()
+    apps.delete(apps.find(app_id), c.settings, c.systemd, c.applier, c.worker)
+    return "", 204
+
+
+@resource.route("/apps/<app_id>/config", scope="read")
+def show_config(app_id: str) -> dict[str, Any]:
+    app = apps.find(app_id)
+    if app.repository is None:
+        raise NotFound("the app was never imported from a repository", code="config_not_found")
+    return {"app_id": app.id, "repository": app.repository, "source": app.source, "build_mode": app.build_mode, "runtime": app.runtime,
+            "detection": app.detection, "dependency_profile": app.dependency_profile, "manifest": app.manifest}
+
+
+@resource.route("/apps/import", methods=["POST"], scope="admin")
+def import_app() -> tuple[dict[str, Any], int]:
+    c = core()
+    app = apps.import_repository(_import_request(body()), c.settings, c.systemd, c.applier, c.worker)
+    next_action = {"action_type": "create_deployment", "deploy_endpoint": f"/api/v1/apps/{app.id}/deployments"}
+    return {"app": view(app), "detection": app.detection, "next_action": next_action}, 201
+
+
+def _import_request(fields: Fields) -> dict[str, Any]:
+    repository, source, runtime = fields.object("repository", required=True), fields.object("source"), fields.object("runtime")
+    profile = fields.object("dependency_profile")
+    request = {
+        "repository": _repository(repository),
+        "source": {"branch": source.maybe("branch", git_ref) or repository.maybe("default_branch", git_ref),
+                   "commit_sha": source.maybe("commit_sha", commit_sha)},
+        "build_mode": fields.optional("build_mode", build_mode, "auto"),
+        "runtime": {"port": runtime.maybe("port", integer(1, 65535)), "healthcheck_path": runtime.maybe("healthcheck_path", health_path)},
+        "dependency_profile": None,
+    }
+    if "dependency_profile" in fields:
+        request["dependency_profile"] = {key: profile.optional(key, boolean, False) for key in ("postgres", "redis")}
+    name = fields.maybe("name", app_name)
+    request["name"] = name or _derived_name(fields, str(request["repository"]["name"]))  # type: ignore[index]
+    complete(fields)
+    _check_build_mode(str(request["build_mode"]))
+    return request
+
+
+def _repository(fields: Fields) -> dict[str, Any]:
+    provider = fields.required("provider", text, "")
+    owner, name = fields.required("owner", repository_part, ""), fields.required("name", repository_part, "")
+    url, branch = fields.maybe("clone_url", clone_url), fields.maybe("default_branch", git_ref)
+    if url is None and provider in PROVIDERS:
+        url = f"{PROVIDERS[provider]}/{owner}/{name}.git"
+    if url is None:
+        fields.problem("clone_url", f"is required unless provider is one of: {', '.join(PROVIDERS)}")
+    elif url_scheme(url) not in core().settings.schemes:
+        fields.problem("clone_url", f"must use one of the allowed schemes: {', '.join(core().settings.schemes)} (source.schemes in agent.yaml)")
+    return {"provider": provider, "owner": owner, "name": name, "clone_url": url, "default_branch": branch}
+
+
+def _derived_name(fields: Fields, repository: str) -> str:
+    """The repository's name in lower case; one that still is no app name is refused and asks for `name`."""
+    try:
+        return app_name(re.sub(r"[._]", "-", repository.rpartition("/")[2].removesuffix(".git").lower()))
+    except ValueError as error:
+        if repository:
+            fields.problem("name", f"is required, because the repository's name cannot be the app's: it {error}")
+        return ""
+
+
+def _check_build_mode(mode: str) -> None:
+    known = sorted(entry.parent.parent.name for entry in core().settings.paths.buildpacks.glob("*/bin/detect"))
+    if mode in CONTAINER_MODES:
+        raise InvalidRequest.field("build_mode", f"{mode} is not supported: apps run as sandboxed systemd units, without containers; "
+                                   f"use auto or one of: {', '.join(known)}", code="unsupported_build_mode")
+    if mode != "auto" and mode not in known:
+        raise InvalidRequest.field("build_mode", f"must be auto or one of: {', '.join(known)}", code="unsupported_build_mode")

@@ -1,0 +1,59 @@
+"""The one error shape: {"error": {"code", "message", "details"}}, for everything that goes wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+
+from flask import Flask, Response, jsonify
+from peewee import OperationalError
+from werkzeug.exceptions import HTTPException
+
+from rustploy_agent.errors import AgentError
+
+log = logging.getLogger(__name__)
+CODES = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+
+
+def register(app: Flask) -> None:
+    app.register_error_handler(AgentError, _agent_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _internal_error)
+
+
+def shape(status: int, code: str, message: str, details: list[dict[str, str]] | None = None) -> Response:
+    response = jsonify({"error": {"code": code, "message": message, "details": details or []}})
+    response.status_code = status
+    return response
+
+
+def _agent_error(error: AgentError) -> Response:
+    if error.status == 500:
+        log.error("%s: %s", error.code, error.message)
+    status = 415 if error.code == "unsupported_media_type" else error.status
+    response = shape(status, error.code, error.message, [vars(detail) for detail in error.details])
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if status == 503:
+        response.headers["Retry-After"] = "30"
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    response = shape(status, CODES.get(status, (error.name or "error").lower().replace(" ", "_")), error.description or error.name)
+    for name, value in error.get_headers():
+        if name not in ("Content-Type", "Content-Length"):
+            response.headers[name] = value
+    return response
+
+
+def _internal_error(error: Exception) -> Response:
+    """An id in the answer, the traceback beside the same id in the journal."""
+    if isinstance(error, OperationalError) and "disk I/O error" in str(error):
+        log.critical("SQLite cannot read or write its file; the agent ends instead of guessing", exc_info=error)
+        os._exit(74)
+    reference = uuid.uuid4().hex[:12]
+    log.error("internal error %s", reference, exc_info=error)
+    return shape(500, "internal_error", f"internal error {reference}; journalctl -u rustploy-agent has the details")

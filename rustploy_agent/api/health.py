@@ -1,0 +1,16 @@
+"""GET /health: the API answers and its database can be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rustploy_agent.api.resource import ANYBODY, Resource
+from rustploy_agent.models import database
+
+resource = Resource("health", __name__)
+
+
+@resource.route("/health", scope=ANYBODY)
+def health() -> dict[str, Any]:
+    database.execute_sql("SELECT 1")
+    return {"status": "ok"}

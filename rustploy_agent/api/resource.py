@@ -1,0 +1,95 @@
+"""Routes that name their scope, and reading of requests. A route without a scope does not register."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from flask import Blueprint, current_app, g, request
+
+from rustploy_agent import auth
+from rustploy_agent.core import Core
+from rustploy_agent.errors import Forbidden, InvalidRequest, Unauthorized
+from rustploy_agent.fields import Fields
+
+View = TypeVar("View", bound=Callable[..., Any])
+#: For routes that anybody may call.
+ANYBODY = "anybody"
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
+
+
+class Resource(Blueprint):
+    """A blueprint whose routes must say who may call them: `read`, `deploy`, `admin` or ANYBODY."""
+
+    def route(self, rule: str, *, scope: str | None = None, **options: Any) -> Callable[[View], View]:  # type: ignore[override]
+        if scope not in (*auth.SCOPES, ANYBODY):
+            raise TypeError(f"route {rule} must declare its scope")
+
+        def register(view: View) -> View:
+            @functools.wraps(view)
+            def checked(*args: Any, **kwargs: Any) -> Any:
+                authorise(scope)
+                return view(*args, **kwargs)
+
+            checked.scope = scope  # type: ignore[attr-defined]
+            self.add_url_rule(rule, view.__name__, checked, **options)
+            return view
+
+        return register
+
+
+def core() -> Core:
+    found: Core = current_app.extensions["rustploy"]
+    return found
+
+
+def authorise(scope: str) -> None:
+    if scope == ANYBODY:
+        return
+    g.caller = _caller()
+    if not g.caller.may(scope):
+        raise Forbidden(f"this needs the scope {scope}; the token has: {', '.join(g.caller.scopes)}", code="insufficient_scope")
+
+
+def _caller() -> auth.Caller:
+    header = request.headers.get("Authorization", "")
+    if not header:
+        if auth.bootstrap_open() and _from_this_host():
+            return auth.Caller("bootstrap", None, ("admin",))
+        raise Unauthorized("credentials are missing; send Authorization: Bearer <token>")
+    kind, _, secret = header.partition(" ")
+    caller = auth.caller_of(secret.strip()) if kind.lower() == "bearer" else None
+    if caller is None:
+        raise Unauthorized("the token is unknown, expired or revoked")
+    return caller
+
+
+def _from_this_host() -> bool:
+    """A connection from loopback that no proxy made for somebody else."""
+    peer = ipaddress.ip_address(request.remote_addr or "0.0.0.0")
+    return peer.is_loopback and not any(name in request.headers for name in FORWARDED)
+
+
+def body(*, optional: bool = False) -> Fields:
+    """The request's JSON object; an absent body is an empty one where that is allowed."""
+    if optional and not request.get_data(cache=True):
+        return Fields({})
+    if request.mimetype != "application/json":
+        raise InvalidRequest("the body must be JSON with Content-Type: application/json", code="unsupported_media_type")
+    try:
+        value = request.get_json()
+    except RecursionError:
+        raise InvalidRequest("the JSON is nested too deeply", code="invalid_json") from None
+    fields = Fields(value)
+    if fields.problems:
+        raise InvalidRequest("the body must be a JSON object", code="invalid_json")
+    return fields
+
+
+def complete(fields: Fields) -> None:
+    """Refuses the request when a key was wrong or unknown."""
+    problems = fields.finish()
+    if problems:
+        raise InvalidRequest("; ".join(f"{one.field or 'body'} {one.message}" for one in problems), problems)

@@ -1,0 +1,120 @@
+"""Apps: create, import from a repository, remove."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import peewee
+
+from rustploy_agent import deploy, manifest, releases, units
+from rustploy_agent.clock import now_ms
+from rustploy_agent.config import Settings
+from rustploy_agent.desired import Applier
+from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed, InvalidManifest, InvalidRequest, NotFound, Unavailable
+from rustploy_agent.models import App, Deployment, EnvVar, Process, Release, Slot, Slug, database
+from rustploy_agent.ports import WEB, allocate
+from rustploy_agent.run import Run
+from rustploy_agent.systemd import Systemd
+from rustploy_agent.worker import Worker
+
+log = logging.getLogger(__name__)
+HOLD_SECONDS = 30
+STOP_SECONDS = 60
+
+
+def find(key: str) -> App:
+    """By id or by name; names are too short to be ids."""
+    app = App.get_or_none(((App.id == key) | (App.name == key)) & ~App.deleting)
+    if app is None:
+        raise NotFound(f"there is no app {key!r}", code="app_not_found")
+    return app
+
+
+def create(name: str, settings: Settings, applier: Applier) -> App:
+    """The app with its users, directories and units; nothing is left when apply refuses it."""
+    try:
+        with database.atomic("IMMEDIATE"):
+            app = App.create(name=name)
+            for letter in ("a", "b"):
+                Slot.create(app=app, letter=letter)
+            allocate(settings, app, {WEB})
+    except peewee.IntegrityError:
+        raise Conflict(f"there is already an app {name!r}", code="app_exists") from None
+    try:
+        applier.ensure(name)
+    except AgentError:
+        _forget(app)
+        raise
+    return app
+
+
+def remove(app: App, settings: Settings, systemd: Systemd, applier: Applier) -> None:
+    """Units, users, files, then the rows. Marked first, so that a crash on the way is carried on at the next start."""
+    App.update(deleting=True).where(App.id == app.id).execute()
+    types = [process.type for process in Process.select().where(Process.app == app)]
+    for unit in units.of_app(app.name, types):
+        systemd.stop_and_wait(unit, STOP_SECONDS)
+    applier.ensure(app.name)
+    if settings.paths.app(app.name).exists():
+        raise Unavailable(f"rustploy-apply did not remove {settings.paths.app(app.name)}; see journalctl -u {units.APPLY}")
+    _forget(app)
+
+
+def _forget(app: App) -> None:
+    with database.atomic("IMMEDIATE"):
+        for model in (EnvVar, Process, Slot, Release, Slug, Deployment):
+            model.delete().where(model.app == app).execute()
+        app.delete_instance()
+
+
+def delete(app: App, settings: Settings, systemd: Systemd, applier: Applier, worker: Worker) -> None:
+    for deployment in Deployment.select().where(Deployment.app == app, Deployment.status.in_(("queued", "retrying", "deploying"))):
+        try:
+            worker.cancel(deployment)
+        except Conflict:
+            log.info("deployment %s ended before it could be cancelled", deployment.id)
+    with worker.hold(app.id, HOLD_SECONDS + STOP_SECONDS):
+        remove(app, settings, systemd, applier)
+
+
+def import_repository(request: dict[str, Any], settings: Settings, systemd: Systemd, applier: Applier, worker: Worker) -> App:
+    """Creates or updates the app of that name from a repository that was fetched and looked at; a refused one changes nothing."""
+    existing = App.get_or_none((App.name == request["name"]) & ~App.deleting)
+    app = existing or create(request["name"], settings, applier)
+    try:
+        with worker.hold(app.id, HOLD_SECONDS):
+            found = _inspect(app, request, settings, systemd, applier)
+            _update(app, request, found)
+    except BaseException:
+        if existing is None:
+            remove(app, settings, systemd, applier)
+        raise
+    return App.get_by_id(app.id)
+
+
+def _inspect(app: App, request: dict[str, Any], settings: Settings, systemd: Systemd, applier: Applier) -> dict[str, Any]:
+    """Fetches once to see that the repository is there and what it is; the checkout is not kept."""
+    app.repository, app.build_mode = request["repository"], request["build_mode"]
+    slug = releases.make_slug(app, settings.paths.app(app.name) / "slugs", app.build_mode)
+    run = Run(settings, systemd, applier, app, Deployment(app=app))
+    source = request["source"]
+    try:
+        job = deploy.job_document(run, slug, ref=source.get("branch"), commit=source.get("commit_sha"), known=[])
+        found = deploy.fetch_job(run, job)
+        found["manifest"] = None if found["manifest"] is None else manifest.parse(found["manifest"])
+        return found
+    except DeploymentFailed as error:
+        raise InvalidRequest.field("repository", error.message, code=error.code) from None
+    except InvalidManifest:
+        raise
+    finally:
+        releases.discard(slug)
+
+
+def _update(app: App, request: dict[str, Any], found: dict[str, Any]) -> None:
+    App.update(
+        repository=request["repository"], source=request["source"], build_mode=request["build_mode"], runtime=request["runtime"],
+        dependency_profile=request["dependency_profile"], detection=found["detection"], manifest=found["manifest"],
+        updated_at_unix_ms=now_ms(),
+    ).where(App.id == app.id).execute()

@@ -1,0 +1,102 @@
+"""Tokens, scopes, passwords and the bootstrap rule. Only hashes are stored."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import zlib
+from dataclasses import dataclass
+
+from rustploy_agent.clock import now_ms
+from rustploy_agent.models import Meta, Token, User, database
+
+PREFIX = "rpt_"
+SCOPES = ("read", "deploy", "admin")
+#: `last_used` is written at most this often, so that reading needs no disk write.
+LAST_USED_MS = 60_000
+_one_hash_at_a_time = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: the highest scope decides, a higher one includes the lower."""
+
+    name: str
+    token_id: str | None
+    scopes: tuple[str, ...]
+
+    def may(self, scope: str) -> bool:
+        return any(SCOPES.index(held) >= SCOPES.index(scope) for held in self.scopes)
+
+
+def create_token(name: str, scopes: list[str], expires_in_seconds: int | None) -> tuple[str, Token]:
+    """The secret, shown once, and its row. 256 random bits, a prefix scanners can find, a CRC-32 against typing errors."""
+    body = secrets.token_hex(32)
+    secret = f"{PREFIX}{body}{_checksum(body)}"
+    expires = None if expires_in_seconds is None else now_ms() + 1000 * expires_in_seconds
+    with database.atomic("IMMEDIATE"):
+        _close_bootstrap()
+        token = Token.create(name=name, token_hash=_hash(secret), scopes=scopes, expires_at_unix_ms=expires)
+    return secret, token
+
+
+def caller_of(secret: str) -> Caller | None:
+    """Who a token belongs to; None when it is malformed, unknown, expired or revoked."""
+    body = secret.removeprefix(PREFIX)[:-8]
+    if not secret.startswith(PREFIX) or secret != f"{PREFIX}{body}{_checksum(body)}":
+        return None
+    token = Token.get_or_none(Token.token_hash == _hash(secret))
+    now = now_ms()
+    if token is None or token.revoked_at_unix_ms is not None or (token.expires_at_unix_ms or now + 1) <= now:
+        return None
+    if now - (token.last_used_at_unix_ms or 0) >= LAST_USED_MS:
+        Token.update(last_used_at_unix_ms=now).where(Token.id == token.id).execute()
+    return Caller(token.name, token.id, tuple(token.scopes))
+
+
+def revoke(token: Token) -> None:
+    Token.update(revoked_at_unix_ms=now_ms()).where(Token.id == token.id, Token.revoked_at_unix_ms.is_null()).execute()
+
+
+def bootstrap_open() -> bool:
+    """True while there has never been a user or a token; deleting them does not open it again."""
+    return Meta.get_or_none(Meta.key == "bootstrap_closed") is None
+
+
+def _close_bootstrap() -> None:
+    Meta.insert(key="bootstrap_closed", value=str(now_ms())).on_conflict_ignore().execute()
+
+
+def reset_admin_password(email: str) -> tuple[str, str]:
+    """E-mail and new random password of the admin, who is created when there is none."""
+    password = secrets.token_urlsafe(15)
+    with database.atomic("IMMEDIATE"):
+        _close_bootstrap()
+        admin = User.select().where(User.role == "admin").order_by(User.created_at_unix_ms).first()
+        hashed = hash_password(password)
+        if admin is None:
+            admin = User.create(email=email, password_hash=hashed)
+        else:
+            User.update(password_hash=hashed).where(User.id == admin.id).execute()
+    return admin.email, password
+
+
+def has_admin() -> bool:
+    return User.select().where(User.role == "admin").exists()
+
+
+def hash_password(password: str) -> str:
+    """Argon2id with OWASP's parameters (19 MiB, 2 passes, 1 lane), one at a time because each takes the memory."""
+    from argon2 import PasswordHasher
+
+    with _one_hash_at_a_time:
+        return PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(password)
+
+
+def _checksum(body: str) -> str:
+    return f"{zlib.crc32(body.encode()):08x}"
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

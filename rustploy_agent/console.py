@@ -1,0 +1,64 @@
+"""Root's commands on the host: tokens and the admin's password."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+
+from rustploy_agent import auth
+from rustploy_agent.config import Settings
+from rustploy_agent.errors import InvalidRequest, NotFound
+from rustploy_agent.models import Token
+from rustploy_agent.names import scopes, token_name
+
+
+def token_create(arguments: argparse.Namespace, _: Settings) -> int:
+    try:
+        name = token_name(arguments.name)
+    except ValueError as error:
+        raise InvalidRequest.field("--name", str(error)) from None
+    seconds = arguments.expires_in_seconds
+    if seconds is not None and seconds < 1:
+        raise InvalidRequest.field("--expires-in-seconds", "must be at least 1")
+    secret, token = auth.create_token(name, scopes(arguments.scope), seconds)
+    print(f"token {token.id} ({', '.join(token.scopes)}), shown only now:")
+    print(secret)
+    return 0
+
+
+def token_list(_: argparse.Namespace, __: Settings) -> int:
+    for token in Token.select().order_by(Token.created_at_unix_ms):
+        state = "revoked" if token.revoked_at_unix_ms else f"expires {_time(token.expires_at_unix_ms)}" if token.expires_at_unix_ms else "valid"
+        used = _time(token.last_used_at_unix_ms) if token.last_used_at_unix_ms else "never"
+        print(f"{token.id}  {token.name}  {','.join(token.scopes)}  {state}  last used {used}")
+    return 0
+
+
+def token_revoke(arguments: argparse.Namespace, _: Settings) -> int:
+    found = list(Token.select().where((Token.id == arguments.token) | (Token.name == arguments.token), Token.revoked_at_unix_ms.is_null()))
+    if not found:
+        raise NotFound(f"there is no valid token {arguments.token!r}; see rustploy-agent token list")
+    if len(found) > 1:
+        raise InvalidRequest(f"several tokens are named {arguments.token!r}; give the id")
+    auth.revoke(found[0])
+    print(f"revoked {found[0].id}")
+    return 0
+
+
+def admin_init(_: argparse.Namespace, settings: Settings) -> int:
+    """Closes the bootstrap: from now on every privileged call needs credentials."""
+    if not auth.has_admin():
+        email, _password = auth.reset_admin_password(settings.admin_email)
+        print(f"created {email}; `rustploy-agent admin reset-password` prints a password")
+    return 0
+
+
+def admin_reset_password(_: argparse.Namespace, settings: Settings) -> int:
+    email, password = auth.reset_admin_password(settings.admin_email)
+    print(f"email:    {email}")
+    print(f"password: {password}")
+    return 0
+
+
+def _time(unix_ms: int) -> str:
+    return datetime.datetime.fromtimestamp(unix_ms / 1000, tz=datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")

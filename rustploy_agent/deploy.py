@@ -1,0 +1,232 @@
+"""A deployment from its source to the switch, step by step. Until the switch nothing that serves is touched.
+
+Each step may raise DeploymentFailed; the worker then ends the deployment and `clean_up` removes what it had begun.
+"""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from rustploy_agent import activation, jobs, manifest, releases, units
+from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
+from rustploy_agent.models import App, Deployment, Release, Slot, Slug
+from rustploy_agent.ports import WEB, allocate
+from rustploy_agent.process import sync_filesystem
+from rustploy_agent.run import Run
+
+#: Procfile's name for the release phase; it is no process that stays.
+RELEASE = "release"
+
+
+def deploy(run: Run) -> None:
+    refuse_without_space(run)
+    slot = claim_idle_slot(run)
+    with ThreadPoolExecutor(max_workers=2) as aside:
+        prepared = aside.submit(run.applier.ensure, run.app.name)
+        source = fetch(run)
+        slug, synced = build(run, source, aside)
+        release = make_release(run, slug)
+        prepare_processes(run, release, prepared)
+        release_phase(run, release)
+        activation.start(run, release, slot)
+        activation.await_health(run, release, slot)
+        finish_slug(slug, synced)
+    activation.switch(run, release, slot)
+    activation.drain(run, slot)
+    prune(run, release)
+
+
+def rollback(run: Run) -> None:
+    release = Release.get_or_none(Release.id == run.deployment.target_release_id)
+    if release is None:
+        raise DeploymentFailed("no_rollback_target", "the release is not kept any more")
+    slot = claim_idle_slot(run)
+    prepare_processes(run, release, None)
+    activation.start(run, release, slot)
+    activation.await_health(run, release, slot)
+    activation.switch(run, release, slot)
+    activation.drain(run, slot)
+    prune(run, release)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What fetch found, and the slug directory it filled (or the kept slug that makes building needless)."""
+
+    commit: str
+    slug: Slug
+    kept: bool
+    buildpack: str | None
+    manifest: dict[str, Any] | None
+
+
+def refuse_without_space(run: Run) -> None:
+    check_space(run.settings.min_free_bytes, str(run.settings.paths.state))
+
+
+def check_space(floor: int, state: str) -> None:
+    free = shutil.disk_usage(state).free
+    if free < floor:
+        raise DeploymentFailed("disk_full", f"{free >> 20} MiB are free on {state}, deployments need {floor >> 20} MiB "
+                                            "(disk.min_free_mib); remove what is not needed or lower the floor")
+
+
+def claim_idle_slot(run: Run) -> str:
+    """The slot's units carry this deployment's id in the journal from the next apply on."""
+    slot: str = run.app.idle_slot
+    activation.stop_slot(run, slot)
+    Slot.update(deployment_id=run.deployment.id).where(Slot.app == run.app, Slot.letter == slot).execute()
+    return slot
+
+
+def fetch(run: Run) -> Source:
+    run.step("fetch")
+    app, deployment = run.app, run.deployment
+    if not app.repository:
+        raise DeploymentFailed("no_repository", "the app has no repository yet; import one with POST /api/v1/apps/import")
+    kept = {} if deployment.force_rebuild else releases.reusable_slugs(app, app.build_mode)
+    slug = releases.make_slug(app, run.path / "slugs", app.build_mode)
+    wanted = deployment.requested_commit or (app.source or {}).get("commit_sha") if not deployment.source_ref else deployment.requested_commit
+    job = job_document(run, slug, ref=deployment.source_ref or (app.source or {}).get("branch"), commit=wanted, known=list(kept))
+    try:
+        found = fetch_job(run, job)
+    except DeploymentFailed:
+        releases.discard(slug)
+        raise
+    Deployment.update(commit_sha=found["commit"]).where(Deployment.id == deployment.id).execute()
+    run.log(f"commit {found['commit']}")
+    if found["known"]:
+        releases.discard(slug)
+        return Source(found["commit"], kept[found["commit"]], True, None, kept[found["commit"]].manifest)
+    Slug.update(commit_sha=found["commit"]).where(Slug.id == slug.id).execute()
+    run.step("detect")
+    return Source(found["commit"], slug, False, choose_buildpack(app, found), parse_manifest(found["manifest"]))
+
+
+def job_document(run: Run, slug: Slug, *, ref: str | None, commit: str | None, known: list[str]) -> dict[str, Any]:
+    settings = run.settings
+    return {
+        "version": 1, "deployment_id": run.deployment.id, "app": run.app.name, "slug_id": slug.id,
+        "fetch": {"url": run.app.repository["clone_url"], "ref": ref, "commit": commit, "schemes": list(settings.schemes),
+                  "file_root": settings.file_root, "max_bytes": settings.source_max_bytes, "known_commits": known,
+                  "timeout_seconds": settings.timeouts.fetch, "build_mode": run.app.build_mode},
+    }
+
+
+def fetch_job(run: Run, job: dict[str, Any]) -> dict[str, Any]:
+    return jobs.run(run.systemd, units.fetch(run.app.name), run.path, job, "fetch.json",
+                    seconds=run.settings.timeouts.fetch, stop_waiting=run.cancelled.is_set)
+
+
+def parse_manifest(text: str | None) -> dict[str, Any] | None:
+    try:
+        return None if text is None else manifest.parse(text)
+    except InvalidManifest as error:
+        raise DeploymentFailed(error.code, error.message) from None
+
+
+def choose_buildpack(app: App, found: dict[str, Any]) -> str:
+    """Request, then manifest, then detection."""
+    wanted = (parse_manifest(found["manifest"]) or {}).get("build", {}).get("mode")
+    mode: str = app.build_mode if app.build_mode != "auto" else wanted or "auto"
+    buildpack: str | None = found["buildpack"] if mode == "auto" else mode
+    if buildpack is None:
+        raise DeploymentFailed("no_buildpack", "no buildpack recognises the repository; it needs an index.html, a requirements.txt "
+                                               "or a package.json at its top, or build_mode")
+    return buildpack
+
+
+def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Future[None] | None]:
+    """The slug, sealed, and the write to disk that goes on while the app starts."""
+    if source.kept:
+        run.log("this commit is already built; its slug is used again (force_rebuild builds anew)")
+        return source.slug, None
+    run.step("build")
+    directory, seconds = run.path / "slugs" / source.slug.id, run.settings.timeouts.build
+    job = {"version": 1, "deployment_id": run.deployment.id, "app": run.app.name, "slug_id": source.slug.id,
+           "build": {"buildpack": source.buildpack, "timeout_seconds": seconds}}
+    built = jobs.run(run.systemd, units.build(run.app.name), run.path, job, "build.json", seconds=seconds,
+                     stop_waiting=run.cancelled.is_set)
+    releases.seal(directory)
+    try:
+        start_command = ((source.manifest or {}).get("app") or {}).get("start_command")
+        processes = manifest.processes(built["release"], built["procfile"], start_command)
+    except InvalidManifest as error:
+        raise DeploymentFailed(error.code, error.message) from None
+    if not set(processes) - {RELEASE}:
+        raise DeploymentFailed("no_process", "nothing says how to start the app; add a Procfile with a line `web: <command>`")
+    Slug.update(buildpack=source.buildpack, processes=processes, manifest=source.manifest, bytes=built["bytes"]).where(
+        Slug.id == source.slug.id).execute()
+    return Slug.get_by_id(source.slug.id), aside.submit(sync_filesystem, directory)
+
+
+def finish_slug(slug: Slug, synced: Future[None] | None) -> None:
+    """Only a slug that a power cut cannot empty any more may serve and be offered for rollback."""
+    if synced is not None:
+        synced.result()
+        Slug.update(state="ready").where(Slug.id == slug.id).execute()
+
+
+def make_release(run: Run, slug: Slug) -> Release:
+    """Request, then manifest, then the default."""
+    about = slug.manifest or {}
+    health_path = run.app.runtime.get("healthcheck_path") or (about.get("app") or {}).get("healthcheck_path") or "/"
+    migrations = about.get("migrations") or {}
+    command = migrations.get("command") if migrations.get("enabled") else slug.processes.get(RELEASE)
+    release = releases.make_release(run.app, slug, health_path, command)
+    Deployment.update(release_id=release.id).where(Deployment.id == run.deployment.id).execute()
+    run.deployment.release_id = release.id
+    return release
+
+
+def prepare_processes(run: Run, release: Release, prepared: Future[None] | None) -> None:
+    """Users, limits and units of the release's process types exist when this returns; those that leave go in prune."""
+    wanted = set(release.processes) - {RELEASE}
+    try:
+        allocate(run.settings, run.app, wanted | set(activation.process_types(run.app)))
+    except Unavailable as error:
+        raise DeploymentFailed(error.code, error.message) from None
+    if prepared is not None:
+        prepared.result()
+    run.applier.ensure(run.app.name)
+
+
+def release_phase(run: Run, release: Release) -> None:
+    if not release.release_command:
+        return
+    run.step("release")
+    run.log(f"release phase: {release.release_command}")
+    activation.write_task(run, release)
+    unit, seconds = units.task(run.app.name), run.settings.timeouts.release
+    run.systemd.start(unit)
+    state = run.systemd.settle(unit, seconds, run.cancelled.is_set)
+    if state is None:
+        run.systemd.stop_and_wait(unit, 60)
+        run.raise_if_cancelled()
+        raise DeploymentFailed("release_timeout", f"the release phase did not end within {seconds} s")
+    if state.active == "failed":
+        ended = run.systemd.exit_state(unit)
+        run.systemd.reset_failed(unit)
+        raise DeploymentFailed("release_failed", f"the release phase {ended}; it ran: {release.release_command}")
+
+
+def prune(run: Run, release: Release) -> None:
+    run.mark("prune")
+    releases.prune(run.app, run.settings)
+    allocate(run.settings, run.app, set(release.processes) - {RELEASE})
+    run.applier.ensure(run.app.name)
+
+
+def clean_up(run: Run) -> None:
+    """After a failure: the idle slot is stopped and what was built without being offered is removed."""
+    app = App.get_by_id(run.app.id)
+    run.app = app
+    for unit in (units.fetch(app.name), units.build(app.name), units.task(app.name)):
+        run.systemd.stop_and_wait(unit, 60)
+    activation.stop_slot(run, app.idle_slot)
+    Slug.update(state="removing").where(Slug.app == app, Slug.state == "building").execute()
+    run.applier.ensure(app.name)
+

@@ -1,0 +1,101 @@
+"""The desired state: rendered from the database, handed to rustploy-apply, its answer read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from typing import Any
+
+from rustploy_agent import files, units
+from rustploy_agent.config import Limits, Settings
+from rustploy_agent.errors import ApplyFailed
+from rustploy_agent.models import App, Process, Slot, Slug
+from rustploy_agent.systemd import Systemd
+
+RUN_SECONDS = 60
+ROOT = 0
+
+
+def limits_of(app: App, settings: Settings) -> Limits:
+    return Limits(**(vars(settings.limits) | app.limits))
+
+
+def render(settings: Settings) -> bytes:
+    """The whole desired state; equal databases give equal bytes."""
+    apps = [_app(app, settings) for app in App.select().where(~App.deleting).order_by(App.name)]
+    leaving = [app.name for app in App.select().where(App.deleting).order_by(App.name)]
+    return json.dumps({"version": 1, "apps": apps, "remove_apps": leaving}, sort_keys=True).encode()
+
+
+def _app(app: App, settings: Settings) -> dict[str, Any]:
+    carried = {slot.letter: slot.deployment_id for slot in Slot.select().where(Slot.app == app)}
+    processes = [
+        {"type": process.type, **vars(limits_of(app, settings)),
+         "slots": {letter: {"port": process.port(letter), "deployment_id": carried.get(letter)} for letter in ("a", "b")}}
+        for process in Process.select().where(Process.app == app).order_by(Process.type)
+    ]
+    removing = Slug.select().where(Slug.app == app, Slug.state == "removing").order_by(Slug.id)
+    return {"name": app.name, "processes": processes, "remove_slugs": [slug.id for slug in removing]}
+
+
+class Applier:
+    """Brings the system to the database's wish. Calls that come while apply runs share the next run."""
+
+    def __init__(self, settings: Settings, systemd: Systemd) -> None:
+        self._settings, self._systemd = settings, systemd
+        self._requests, self._running = threading.Lock(), threading.Lock()
+        self._requested = self._done = 0
+        self._result: dict[str, Any] = {}
+
+    def ensure(self, app: str) -> None:
+        """Returns once what the database says now is applied; ApplyFailed when `app` was refused."""
+        with self._requests:
+            self._requested += 1
+            mine = self._requested
+        with self._running:
+            if self._done < mine:
+                covered = self._requested
+                self._result = self._run()
+                self._done = covered
+            result = self._result
+        about = result["apps"].get(app, {"ok": True})
+        if about.get("ok") is not True:
+            raise ApplyFailed(f"rustploy-apply refused app {app}: {about.get('error')}")
+
+    def _run(self) -> dict[str, Any]:
+        content = render(self._settings)
+        wanted = hashlib.sha256(content).hexdigest()
+        done = self._read()
+        if done is None or done["desired_sha256"] != wanted:
+            files.replace(self._settings.paths.desired, content, mode=0o600)
+            done = self._apply(wanted)
+        _forget_removed(done)
+        return done
+
+    def _apply(self, wanted: str) -> dict[str, Any]:
+        """Runs apply until its answer is about `wanted`: a start that joins a run under way sees the older file."""
+        for _ in range(3):
+            self._systemd.settle(units.APPLY, RUN_SECONDS)
+            self._systemd.start(units.APPLY)
+            if self._systemd.settle(units.APPLY, RUN_SECONDS) is None:
+                raise ApplyFailed(f"{units.APPLY} did not end within {RUN_SECONDS} s; see journalctl -u {units.APPLY}")
+            done = self._read()
+            if done is not None and done["desired_sha256"] == wanted:
+                if done.get("error"):
+                    raise ApplyFailed(f"rustploy-apply refused the desired state: {done['error']}")
+                return done
+        raise ApplyFailed(f"{units.APPLY} left no result for the desired state; see journalctl -u {units.APPLY}")
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            done = files.read_untrusted_json(self._settings.paths.apply_result, owner=ROOT)
+        except files.UntrustedFile:
+            return None
+        return done if isinstance(done.get("desired_sha256"), str) and isinstance(done.get("apps"), dict) else None
+
+
+def _forget_removed(done: dict[str, Any]) -> None:
+    removed = done.get("removed_slugs") or []
+    if removed:
+        Slug.delete().where(Slug.state == "removing", Slug.id.in_(removed)).execute()

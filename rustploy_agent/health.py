@@ -1,0 +1,94 @@
+"""Probes an app over HTTP until it is healthy, or says what was tried and why not."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+LOOPBACK = "127.0.0.1"
+PROBE_SECONDS = 5
+LISTEN, ESTABLISHED = "0A", "01"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One answer, or why there was none."""
+
+    healthy: bool
+    outcome: str
+
+
+def probe(port: int, path: str, seconds: float = PROBE_SECONDS) -> Probe:
+    """One GET; healthy is any status from 200 to 399."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=seconds)
+    try:
+        connection.request("GET", path, headers={"User-Agent": "rustploy-health", "Connection": "close"})
+        status = connection.getresponse().status
+    except TimeoutError:
+        return Probe(False, f"no answer within {seconds:g} s")
+    except (OSError, http.client.HTTPException) as error:
+        return Probe(False, f"{type(error).__name__}: {error}")
+    finally:
+        connection.close()
+    return Probe(200 <= status < 400, f"status {status}")
+
+
+@dataclass
+class HealthCheck:
+    """Probes with growing pauses until healthy, out of time, or `interrupted` (which raises by itself) objects."""
+
+    port: int
+    path: str
+    seconds: float
+    owner: int
+
+    def wait(self, interrupted: Callable[[], None]) -> str:
+        """What was seen, as a sentence; raises Unhealthy when the time is over."""
+        started, pause, tries, seen = time.monotonic(), 0.005, 0, "nothing listened"
+        while (elapsed := time.monotonic() - started) < self.seconds:
+            interrupted()
+            owners = listeners(self.port)
+            if owners:
+                tries += 1
+                answer = probe(self.port, self.path, min(PROBE_SECONDS, self.seconds - elapsed))
+                seen = answer.outcome
+                if answer.healthy and owners != {self.owner}:
+                    seen = "another user's process listens on the port"
+                elif answer.healthy:
+                    return f"{self.address} answered {seen} after {time.monotonic() - started:.2f} s"
+            time.sleep(pause)
+            pause = min(pause * 1.25, 0.5)
+        raise Unhealthy(f"GET {self.address} was not healthy within {self.seconds:g} s; {tries} tries, the last: {seen}")
+
+    @property
+    def address(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}{self.path}"
+
+
+class Unhealthy(Exception):
+    pass
+
+
+def listeners(port: int) -> set[int]:
+    """User ids of the sockets that accept TCP connections to `port` (proc_net(5); needs the host's user namespace)."""
+    return {uid for local, uid in _sockets(LISTEN) if local == port}
+
+
+def connections(port: int) -> int:
+    """How many TCP connections to `port` are open at the server's side."""
+    return sum(local == port for local, _ in _sockets(ESTABLISHED))
+
+
+def _sockets(state: str) -> list[tuple[int, int]]:
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as rows:
+                next(rows)
+                found += [(int(columns[1].rpartition(":")[2], 16), int(columns[7])) for columns in map(str.split, rows)
+                          if columns[3] == state]
+        except FileNotFoundError:
+            continue
+    return found

@@ -1,0 +1,99 @@
+"""The agent's side of fetch and build: writes the job, runs the unit, reads the result as untrusted input."""
+
+from __future__ import annotations
+
+import json
+import pwd
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rustploy_agent import files
+from rustploy_agent.errors import DeploymentFailed
+from rustploy_agent.fields import Fields, boolean, integer
+from rustploy_agent.names import BUILDPACK, commit_sha
+from rustploy_agent.systemd import Systemd
+
+#: The unit's own deadline comes first, so that it can say what was too slow.
+GRACE_SECONDS = 15
+
+
+def run(systemd: Systemd, unit: str, app_path: Path, job: dict[str, Any], result: str, *, seconds: float,
+        stop_waiting: Callable[[], bool]) -> dict[str, Any]:
+    """The unit's result for this job, checked; DeploymentFailed with the result's own code when it was refused."""
+    target = app_path / "results" / result
+    files.replace(app_path / "jobs" / "job.json", json.dumps(job).encode(), durable=False)
+    systemd.stop_and_wait(unit, GRACE_SECONDS)
+    systemd.start(unit)
+    state = systemd.settle(unit, seconds + GRACE_SECONDS, stop_waiting)
+    step = result.removesuffix(".json")
+    if state is None:
+        systemd.stop_and_wait(unit, 2 * GRACE_SECONDS)
+        if stop_waiting():
+            raise DeploymentFailed("cancelled", "the deployment was cancelled")
+        raise DeploymentFailed(f"{step}_timeout", f"{step} did not end within {seconds:g} s", retryable=step == "fetch")
+    if state.active == "failed":
+        ended = systemd.exit_state(unit)
+        systemd.reset_failed(unit)
+        code = f"{step}_out_of_memory" if ended.result == "oom-kill" else f"{step}_failed"
+        raise DeploymentFailed(code, f"{unit} {ended}")
+    return read(target, app_path.name, job["deployment_id"], step)
+
+
+def read(path: Path, app: str, deployment_id: str, step: str) -> dict[str, Any]:
+    try:
+        value = files.read_untrusted_json(path, owner=pwd.getpwnam(f"rpb-{app}").pw_uid)
+        if value.get("deployment_id") != deployment_id:
+            raise files.UntrustedFile(f"{path.name} is of another deployment")
+        if value.get("ok") is not True:
+            raise DeploymentFailed(_word(value.get("code")), _sentence(value.get("message")),
+                                   retryable=value.get("retryable") is True)
+        return _fetched(value) if step == "fetch" else _built(value)
+    except files.UntrustedFile as error:
+        raise DeploymentFailed(f"{step}_failed", f"the {step} left no usable result: {error}") from None
+
+
+def _fetched(value: dict[str, Any]) -> dict[str, Any]:
+    fields = Fields(value)
+    detection = fields.object("detection")
+    parsed = {
+        "commit": fields.required("commit", commit_sha, ""),
+        "known": fields.optional("known", boolean, False),
+        "buildpack": fields.maybe("buildpack", _buildpack),
+        "manifest": fields.maybe("manifest", _text),
+        "detection": {key: detection.maybe(key, _text) for key in ("framework", "package_manager", "lockfile", "build_profile")}
+        | {"dockerfile_present": detection.optional("dockerfile_present", boolean, False)},
+    }
+    return _complete(fields, parsed)
+
+
+def _built(value: dict[str, Any]) -> dict[str, Any]:
+    fields = Fields(value)
+    return _complete(fields, {"procfile": fields.maybe("procfile", _text), "release": fields.optional("release", _text, ""),
+                              "bytes": fields.optional("bytes", integer(0, 2**50), 0)})
+
+
+def _complete(fields: Fields, parsed: dict[str, Any]) -> dict[str, Any]:
+    if fields.problems:
+        raise files.UntrustedFile("; ".join(f"{one.field} {one.message}" for one in fields.problems))
+    return parsed
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > 128 * 1024:
+        raise ValueError("must be a string of at most 128 KiB")
+    return value
+
+
+def _buildpack(value: object) -> str:
+    if not isinstance(value, str) or not BUILDPACK.fullmatch(value):
+        raise ValueError("must be a buildpack's name")
+    return value
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) and value.isascii() and value.replace("_", "").isalnum() and len(value) < 64 else "failed"
+
+
+def _sentence(value: object) -> str:
+    return value[:4000] if isinstance(value, str) else "no reason was given"

@@ -1,0 +1,93 @@
+"""rustploy.yaml, Procfile and what bin/release prints: untrusted text of a repository, parsed into plain values."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rustploy_agent.errors import Detail, InvalidManifest
+from rustploy_agent.fields import Fields, boolean, integer
+from rustploy_agent.names import app_name, build_mode, command, git_ref, health_path, process_type
+
+LARGEST = 64 * 1024
+PROCFILE_LINE = re.compile(r"([A-Za-z0-9_-]+)\s*:\s*(\S.*)")
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The checked manifest as nested dictionaries with only known keys; InvalidManifest names every wrong one."""
+    fields = Fields(_yaml(text))
+    fields.required("version", integer(1, 1), 1)
+    app, build, dependencies = fields.object("app"), fields.object("build"), fields.object("dependencies")
+    postgres, redis = dependencies.object("postgres"), dependencies.object("redis")
+    migrations, deploy = fields.object("migrations"), fields.object("deploy")
+    manifest = {
+        "version": 1,
+        "app": {"name": app.maybe("name", app_name), "port": app.maybe("port", integer(1, 65535)),
+                "healthcheck_path": app.maybe("healthcheck_path", health_path),
+                "start_command": app.maybe("start_command", command)},
+        "build": {"mode": build.maybe("mode", build_mode), "profile": build.maybe("profile", command)},
+        "dependencies": {"postgres": {"enabled": postgres.optional("enabled", boolean, False)},
+                         "redis": {"enabled": redis.optional("enabled", boolean, False)}},
+        "migrations": {"enabled": migrations.optional("enabled", boolean, False),
+                       "command": migrations.maybe("command", command)},
+        "deploy": {"auto_deploy_branch": deploy.maybe("auto_deploy_branch", git_ref)},
+    }
+    if "enabled" in migrations and not manifest["migrations"]["command"]:  # type: ignore[index]
+        migrations.problem("command", "is required when migrations.enabled is given")
+    problems = fields.finish()
+    if problems:
+        raise InvalidManifest("rustploy.yaml: " + "; ".join(f"{one.field} {one.message}" for one in problems), problems)
+    return manifest
+
+
+def processes(release: str, procfile: str | None, start_command: str | None) -> dict[str, str]:
+    """Process type to command: the buildpack's defaults, over them Procfile, over that the manifest's start command."""
+    found = _default_processes(release)
+    if procfile is not None:
+        found |= _procfile(procfile)
+    if start_command:
+        found["web"] = start_command
+    return found
+
+
+def _default_processes(release: str) -> dict[str, str]:
+    document = _yaml(release) or {}
+    defaults = document.get("default_process_types", {}) if isinstance(document, dict) else {}
+    return {_checked("bin/release", process_type, key): _checked("bin/release", command, value) for key, value in defaults.items()}
+
+
+def _procfile(text: str) -> dict[str, str]:
+    found = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = PROCFILE_LINE.fullmatch(line.strip())
+        if not match:
+            raise _invalid(f"Procfile:{number}", "must be `<process type>: <command>`")
+        found[_checked(f"Procfile:{number}", process_type, match[1])] = _checked(f"Procfile:{number}", command, match[2])
+    return found
+
+
+def _checked(where: str, parser: Any, value: object) -> str:
+    try:
+        return str(parser(value))
+    except ValueError as error:
+        raise _invalid(where, f"{str(value)[:60]!r} {error}") from None
+
+
+def _yaml(text: str) -> Any:
+    """YAML without anchors: an alias can make a small document huge."""
+    import yaml
+
+    if len(text.encode("utf-8", "replace")) > LARGEST:
+        raise _invalid("rustploy.yaml", f"must be at most {LARGEST} bytes")
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise _invalid("rustploy.yaml", "must not use YAML aliases")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise _invalid("rustploy.yaml", f"is not valid YAML: {error}") from None
+
+
+def _invalid(field: str, message: str) -> InvalidManifest:
+    return InvalidManifest(f"{field}: {message}", [Detail(field, message)])

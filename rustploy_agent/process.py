@@ -1,0 +1,33 @@
+"""The only door to other programs: argv lists, a clean environment, always a deadline."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from rustploy_agent.errors import AgentError
+
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+
+class ProcessFailed(AgentError):
+    code = "process_failed"
+
+
+def run(argv: list[str], *, seconds: float) -> str:
+    """Standard output of a program that ended with 0 in time."""
+    try:
+        done = subprocess.run(argv, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds,
+                              check=False, text=True, errors="replace")
+    except subprocess.TimeoutExpired:
+        raise ProcessFailed(f"{argv[0]} did not end within {seconds:g} s") from None
+    except OSError as error:
+        raise ProcessFailed(f"{argv[0]} did not start: {error.strerror}") from None
+    if done.returncode:
+        raise ProcessFailed(f"{argv[0]} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    return done.stdout
+
+
+def sync_filesystem(path: Path) -> None:
+    """Everything on the file system that holds `path` is on disk when this returns (syncfs)."""
+    run(["sync", "--file-system", str(path)], seconds=300)

@@ -1,0 +1,49 @@
+"""One deployment under way: what its steps share."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rustploy_agent import events, journal
+from rustploy_agent.clock import now_ms
+from rustploy_agent.config import Settings
+from rustploy_agent.desired import Applier
+from rustploy_agent.errors import DeploymentFailed
+from rustploy_agent.models import App, Deployment
+from rustploy_agent.systemd import Systemd
+
+
+@dataclass
+class Run:
+    """Handed from step to step; `cancelled` may be set from any thread at any time."""
+
+    settings: Settings
+    systemd: Systemd
+    applier: Applier
+    app: App
+    deployment: Deployment
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def path(self) -> Path:
+        return self.settings.paths.app(self.app.name)
+
+    def step(self, name: str) -> None:
+        """Marks the beginning of a step; a cancelled deployment goes no further."""
+        self.raise_if_cancelled()
+        self.mark(name)
+
+    def mark(self, name: str) -> None:
+        """A step that is not to be cancelled."""
+        Deployment.update(step=name, updated_at_unix_ms=now_ms()).where(Deployment.id == self.deployment.id).execute()
+        self.deployment.step = name
+        events.step_started.send(self.deployment, step=name)
+
+    def log(self, message: str, *, priority: int = 6) -> None:
+        journal.write(message, app=self.app.name, deployment_id=self.deployment.id, step=self.deployment.step, priority=priority)
+
+    def raise_if_cancelled(self) -> None:
+        if self.cancelled.is_set():
+            raise DeploymentFailed("cancelled", "the deployment was cancelled")

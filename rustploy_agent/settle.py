@@ -1,0 +1,60 @@
+"""At start: ends what a crash, a kill or an upgrade left half done, before anything new begins."""
+
+from __future__ import annotations
+
+import logging
+
+from rustploy_agent import activation, deploy
+from rustploy_agent.apps import remove
+from rustploy_agent.config import Settings
+from rustploy_agent.desired import Applier
+from rustploy_agent.errors import AgentError
+from rustploy_agent.models import App, Deployment, Slug
+from rustploy_agent.run import Run
+from rustploy_agent.systemd import Systemd
+
+log = logging.getLogger(__name__)
+
+
+def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
+    for deployment in Deployment.select().where(Deployment.status == "deploying"):
+        _guarded(f"deployment {deployment.id}", lambda one=deployment: _interrupted(Run(settings, systemd, applier, one.app, one)))
+    for app in App.select().where(~App.deleting):
+        _guarded(f"app {app.name}", lambda one=app: _stop_leftovers(settings, systemd, applier, one))
+    for app in App.select().where(App.deleting):
+        _guarded(f"removal of {app.name}", lambda one=app: remove(one, settings, systemd, applier))
+
+
+def _guarded(what: str, action: object) -> None:
+    """One thing that cannot be settled now must not keep the agent from starting."""
+    try:
+        action()  # type: ignore[operator]
+    except AgentError as error:
+        log.error("settling %s: %s", what, error.message)
+
+
+def _interrupted(run: Run) -> None:
+    """Before the switch nothing was changed, so it is simply done again, unless it keeps being interrupted."""
+    deployment = run.deployment
+    deploy.clean_up(run)
+    told = {"error_code": "interrupted", "last_error": f"the agent stopped during the step {deployment.step or 'queued'}"}
+    if deployment.cancel_requested:
+        deployment.move(("deploying",), "failed", error_code="cancelled", last_error="the deployment was cancelled")
+    elif deployment.attempt < run.settings.attempts:
+        deployment.move(("deploying",), "retrying", not_before_unix_ms=0, **told)
+    else:
+        deployment.move(("deploying",), "failed", **told)
+
+
+def _stop_leftovers(settings: Settings, systemd: Systemd, applier: Applier, app: App) -> None:
+    """After the switch the deployment is healthy, but its old slot may still run, and slugs may wait for removal."""
+    Slug.update(state="removing").where(Slug.app == app, Slug.state == "building").execute()
+    last = Deployment.select().where(Deployment.app == app).order_by(Deployment.created_at_unix_ms.desc()).first()
+    idle_files = list((settings.paths.app(app.name) / "slots").glob(f"*-{app.idle_slot}.env"))
+    undrained = last is not None and last.status == "healthy" and last.step != "prune"
+    if last is None or not (idle_files or undrained):
+        return
+    run = Run(settings, systemd, applier, app, last)
+    activation.stop_slot(run, app.idle_slot)
+    if Slug.select().where(Slug.app == app, Slug.state == "removing").exists():
+        applier.ensure(app.name)

@@ -1,0 +1,41 @@
+"""The files in an app's slots directory: environment and command of each process, read by the launcher as the app's user.
+
+The directory is setgid to the app's group, so a file made here is readable by the agent and that app and nobody else.
+A unit without its file does not start, also at boot.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from rustploy_agent import files
+
+
+def render(env: Mapping[str, str], app_dir: Path, command: str) -> bytes:
+    """sh assignments; in single quotes nothing but the quote itself has a meaning, so every byte arrives as it is."""
+    lines = [f"export {key}={shlex.quote(value)}" for key, value in sorted(env.items())]
+    lines += [f"rustploy_app_dir={shlex.quote(str(app_dir))}", f"rustploy_command={shlex.quote(command)}", ""]
+    return "\n".join(lines).encode("utf-8")
+
+
+def path(app: Path, process: str, slot: str) -> Path:
+    return app / "slots" / f"{process}-{slot}.env"
+
+
+def task_path(app: Path) -> Path:
+    return app / "slots" / "task.env"
+
+
+def write(target: Path, content: bytes) -> None:
+    files.replace(target, content)
+
+
+def remove(app: Path, slot: str) -> None:
+    """Nothing starts in this slot any more, also not at boot."""
+    removed = [file for file in (app / "slots").glob(f"*-{slot}.env")]
+    for file in removed:
+        file.unlink(missing_ok=True)
+    if removed:
+        files.sync_directory(app / "slots")

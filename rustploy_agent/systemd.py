@@ -1,0 +1,138 @@
+"""The only door to systemd: D-Bus through pydbus. Every call has a deadline; polkit decides what the agent may do.
+
+pydbus introspects an object each time it is fetched and waits for ever by default, so the manager's proxy is cached and
+properties are read over its connection without a proxy.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rustploy_agent.errors import SystemdError
+
+CALL_SECONDS = 25
+BUS_NAME, SERVICE = "org.freedesktop.systemd1", "org.freedesktop.systemd1.Service"
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """What systemd says of a unit now."""
+
+    active: str
+    sub: str
+    path: str
+    job: int
+
+    @property
+    def settled(self) -> bool:
+        """No job waits and the unit is not on its way anywhere."""
+        return self.job == 0 and self.active not in ("activating", "deactivating", "reloading")
+
+    @property
+    def restarting(self) -> bool:
+        return self.sub.startswith("auto-restart")
+
+
+@dataclass(frozen=True)
+class ExitState:
+    """How a service's main process ended: systemd's result word and the exit status or signal number."""
+
+    result: str
+    code: int
+    status: int
+    restarts: int
+
+    def __str__(self) -> str:
+        if self.code in (2, 3):
+            return f"was killed by signal {self.status} ({self.result})"
+        return f"exited with status {self.status} ({self.result})"
+
+
+class Systemd:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bus: Any = None
+        self._manager: Any = None
+
+    def start(self, unit: str) -> None:
+        self._call("StartUnit", unit, "replace")
+
+    def stop(self, unit: str) -> None:
+        self._call("StopUnit", unit, "replace")
+
+    def restart(self, unit: str) -> None:
+        self._call("RestartUnit", unit, "replace")
+
+    def reset_failed(self, unit: str) -> None:
+        self._call("ResetFailedUnit", unit)
+
+    def state(self, unit: str) -> UnitState:
+        row = self._call("ListUnitsByNames", [unit])[0]
+        return UnitState(active=row[3], sub=row[4], path=row[6], job=row[7])
+
+    def exit_state(self, unit: str) -> ExitState:
+        path = self.state(unit).path
+        values = [self._property(path, name) for name in ("Result", "ExecMainCode", "ExecMainStatus", "NRestarts")]
+        return ExitState(*values)
+
+    def control_group_properties(self, unit: str) -> dict[str, int]:
+        """Memory in bytes and tasks as systemd counts them; absent where the kernel does not account."""
+        path = self.state(unit).path
+        values = {name: self._property(path, name) for name in ("MemoryCurrent", "TasksCurrent")}
+        return {name: value for name, value in values.items() if value < 2**63}
+
+    def settle(self, unit: str, seconds: float, stop_waiting: Callable[[], bool] = lambda: False) -> UnitState | None:
+        """The unit's state once nothing is under way; None when the time is over or `stop_waiting` says so."""
+        deadline, pause = time.monotonic() + seconds, 0.004
+        while True:
+            state = self.state(unit)
+            if state.settled or state.restarting:
+                return state
+            if time.monotonic() >= deadline or stop_waiting():
+                return None
+            time.sleep(pause)
+            pause = min(pause * 1.3, 0.2)
+
+    def stop_and_wait(self, unit: str, seconds: float) -> None:
+        if self.state(unit).active not in ("inactive", "failed"):
+            self.stop(unit)
+            if self.settle(unit, seconds) is None:
+                raise SystemdError(f"{unit} did not stop within {seconds:g} s")
+        if self.state(unit).active == "failed":
+            self.reset_failed(unit)
+
+    def _connect(self) -> Any:
+        with self._lock:
+            if self._manager is None:
+                import pydbus
+
+                self._bus = pydbus.SystemBus()
+                self._manager = self._bus.get(".systemd1", timeout=CALL_SECONDS)[f"{BUS_NAME}.Manager"]
+            return self._manager
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        return self._translated(lambda: getattr(self._connect(), method)(*arguments, timeout=CALL_SECONDS), f"{method} {arguments[0]}")
+
+    def _property(self, path: str, name: str) -> Any:
+        def get() -> Any:
+            from gi.repository import GLib
+
+            arguments, answer = GLib.Variant("(ss)", (SERVICE, name)), GLib.VariantType.new("(v)")
+            return self._bus.con.call_sync(BUS_NAME, path, "org.freedesktop.DBus.Properties", "Get", arguments, answer,
+                                           0, CALL_SECONDS * 1000, None).unpack()[0]
+
+        return self._translated(get, f"{path} {name}")
+
+    @staticmethod
+    def _translated(call: Callable[[], Any], what: str) -> Any:
+        try:
+            return call()
+        except Exception as error:
+            # GLib.Error cannot be named here without importing gi, which costs 8 MB that an idle agent does not need.
+            if type(error).__module__.split(".")[0] not in ("gi", "pydbus"):
+                raise
+            raise SystemdError(f"systemd refused {what}: {str(error).partition('GDBus.Error:')[2] or error}") from error

@@ -1,0 +1,147 @@
+"""The queue: one deployment per app at a time, a few overall, nothing lost at a crash.
+
+Deployments wait in SQLite; threads sleep on a condition and wake only when there is work or a retry is due.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+
+from rustploy_agent import deploy, events
+from rustploy_agent.clock import now_ms
+from rustploy_agent.config import Settings
+from rustploy_agent.desired import Applier
+from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed
+from rustploy_agent.models import OPEN, App, Deployment, database
+from rustploy_agent.run import Run
+from rustploy_agent.systemd import Systemd
+
+log = logging.getLogger(__name__)
+BACKOFF_MS, LONGEST_BACKOFF_MS = 5_000, 60_000
+
+
+class Worker:
+    def __init__(self, settings: Settings, systemd: Systemd, applier: Applier) -> None:
+        self._settings, self._systemd, self._applier = settings, systemd, applier
+        self._changed = threading.Condition()
+        self._busy: set[str] = set()
+        self._runs: dict[str, Run] = {}
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        for number in range(self._settings.concurrency):
+            thread = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def alive(self) -> bool:
+        return all(thread.is_alive() for thread in self._threads)
+
+    def wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def enqueue(self, deployment: Deployment) -> None:
+        """Durable when it returns. A newer request supersedes those of the same app that have not begun."""
+        with database.atomic("IMMEDIATE"):
+            for older in Deployment.select().where(Deployment.app == deployment.app, Deployment.status == "queued"):
+                older.move(("queued",), "failed", error_code="superseded", last_error=f"superseded by deployment {deployment.id}")
+            deployment.save(force_insert=True)
+        self.wake()
+
+    def cancel(self, deployment: Deployment) -> None:
+        """A waiting deployment ends at once, a running one at its next look; after the switch there is nothing to cancel."""
+        message = {"error_code": "cancelled", "last_error": "the deployment was cancelled"}
+        if deployment.move(("queued", "retrying"), "failed", **message):
+            return
+        run = self._runs.get(deployment.id)
+        if run is None or run.deployment.status != "deploying":
+            raise Conflict(f"the deployment is {Deployment.get_by_id(deployment.id).status} and cannot be cancelled",
+                           code="not_cancellable")
+        Deployment.update(cancel_requested=True).where(Deployment.id == deployment.id).execute()
+        run.cancelled.set()
+
+    @contextlib.contextmanager
+    def hold(self, app_id: str, seconds: float) -> Iterator[None]:
+        """Keeps deployments of an app from beginning; Conflict when one does not end in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: app_id not in self._busy, seconds):
+                raise Conflict("a deployment of this app is under way; wait for it or cancel it", code="deployment_in_progress")
+            self._busy.add(app_id)
+        try:
+            yield
+        finally:
+            self._release(app_id)
+
+    def _release(self, app_id: str) -> None:
+        with self._changed:
+            self._busy.discard(app_id)
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            deployment = self._take()
+            try:
+                self._end(deployment)
+            except Exception:
+                log.exception("deployment %s ended in an internal error", deployment.id)
+            finally:
+                self._runs.pop(deployment.id, None)
+                self._release(deployment.app_id)
+
+    def _take(self) -> Deployment:
+        """The oldest deployment that is due and whose app is free; sleeps until there is one."""
+        with self._changed:
+            while True:
+                waiting = Deployment.select().join(App).where(Deployment.status.in_(("queued", "retrying")), ~App.deleting).order_by(
+                    Deployment.created_at_unix_ms, Deployment.id)
+                free = [one for one in waiting if one.app_id not in self._busy]
+                due = [one for one in free if one.not_before_unix_ms <= now_ms()]
+                for deployment in due:
+                    if deployment.move(("queued", "retrying"), "deploying", attempt=deployment.attempt + 1, step=None):
+                        self._busy.add(deployment.app_id)
+                        return deployment
+                pause = min((one.not_before_unix_ms for one in free if one not in due), default=None)
+                self._changed.wait(None if pause is None else max(0.01, (pause - now_ms()) / 1000))
+
+    def _end(self, deployment: Deployment) -> None:
+        run = Run(self._settings, self._systemd, self._applier, deployment.app, deployment)
+        self._runs[deployment.id] = run
+        if Deployment.get_by_id(deployment.id).cancel_requested:
+            run.cancelled.set()
+        try:
+            run.log(f"{deployment.kind} begins, attempt {deployment.attempt}")
+            (deploy.rollback if deployment.kind == "rollback" else deploy.deploy)(run)
+        except DeploymentFailed as error:
+            self._fail(run, error)
+        except AgentError as error:
+            self._fail(run, DeploymentFailed(error.code, error.message))
+        except Exception as error:
+            log.exception("deployment %s", deployment.id)
+            self._fail(run, DeploymentFailed("internal_error", f"internal error ({type(error).__name__}); see journalctl -u rustploy-agent"))
+
+    def _fail(self, run: Run, error: DeploymentFailed) -> None:
+        """Cleans up first, so that who reads `failed` finds nothing left over."""
+        deployment = run.deployment
+        if deployment.status == "healthy":
+            run.log(f"cleaning up after the switch failed: {error.message}", priority=4)
+            return
+        run.log(f"{error.code}: {error.message}", priority=3)
+        try:
+            deploy.clean_up(run)
+        except AgentError as trouble:
+            log.error("cleaning up after deployment %s: %s", deployment.id, trouble.message)
+        told = {"error_code": error.code, "last_error": error.message}
+        if error.retryable and deployment.attempt < self._settings.attempts and not run.cancelled.is_set():
+            pause = min(BACKOFF_MS * 2 ** (deployment.attempt - 1), LONGEST_BACKOFF_MS)
+            deployment.move(("deploying",), "retrying", not_before_unix_ms=now_ms() + pause, **told)
+        else:
+            deployment.move(("deploying",), "failed", **told)
+            events.deployment_finished.send(deployment)
+
+
+def has_open_deployment(app: App) -> bool:
+    return Deployment.select().where(Deployment.app == app, Deployment.status.in_(OPEN)).exists()
