@@ -1,0 +1,96 @@
+"""Runs a buildpack's executable: argv list, given environment, merged output line by line, a deadline for it and its children.
+
+posix_spawn instead of subprocess: the build program starts for every deployment, and subprocess alone takes 8 ms to import.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+PIECE = 64 * 1024
+LONGEST_LINE = 8 * 1024
+
+
+class DeadlineExceeded(Exception):
+    pass
+
+
+def run(argv: list[str], environment: Mapping[str, str], deadline: float, on_line: Callable[[str], None], *,
+        output: int | None = None) -> int:
+    """The exit status (negative: the signal that ended it). `deadline` is in time.monotonic() seconds.
+
+    Standard output and error go to `on_line`; with `output`, standard output goes to that descriptor instead.
+    What the program started is killed when it ends, so that nothing of a build outlives it holding the pipe.
+    """
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+               (os.POSIX_SPAWN_DUP2, writing if output is None else output, 1), (os.POSIX_SPAWN_DUP2, writing, 2)]
+    try:
+        pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setpgroup=0,
+                             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    ended = os.pidfd_open(pid)
+    try:
+        for line in _lines(_pieces(reading, ended, deadline)):
+            on_line(line)
+    finally:
+        _kill_group(pid)
+        status = os.waitpid(pid, 0)[1]
+        os.close(ended)
+        os.close(reading)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _pieces(reading: int, ended: int, deadline: float) -> Iterator[bytes]:
+    """What the program writes until it ended and the pipe is empty (a background child may keep the pipe open)."""
+    poll = select.poll()
+    poll.register(reading, select.POLLIN)
+    poll.register(ended, select.POLLIN)
+    while True:
+        remaining = deadline - time.monotonic()
+        ready = dict(poll.poll(max(remaining, 0) * 1000)) if remaining > 0 else {}
+        if not ready:
+            raise DeadlineExceeded
+        if reading in ready:
+            piece = os.read(reading, PIECE)
+            if piece:
+                yield piece
+                continue
+            poll.unregister(reading)
+        elif ended in ready:
+            return
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
+    """Lines without their end, at most LONGEST_LINE characters in memory; a carriage return redraws the line."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    kept = ""
+    for piece in pieces:
+        *whole, kept = (kept + decoder.decode(piece)).split("\n")
+        yield from (_last_redrawn(line) for line in whole)
+        while len(kept) > LONGEST_LINE:
+            yield kept[:LONGEST_LINE]
+            kept = kept[LONGEST_LINE:]
+    kept += decoder.decode(b"", final=True)
+    if kept:
+        yield _last_redrawn(kept)
+
+
+def _last_redrawn(line: str) -> str:
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass

@@ -1,0 +1,82 @@
+"""Which framework a repository uses, from the names at its top and a few small files. Pure; runs and imports nothing of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Set
+from typing import Any
+
+Read = Callable[[str], str | None]
+
+LOCKFILES = (("pnpm-lock.yaml", "pnpm"), ("yarn.lock", "yarn"), ("package-lock.json", "npm"), ("npm-shrinkwrap.json", "npm"))
+PYTHON_LOCKFILES = (("uv.lock", "uv"), ("poetry.lock", "poetry"), ("Pipfile.lock", "pipenv"))
+#: First match wins: a framework before the library that it is built on.
+NODE_FRAMEWORKS = (("nuxt", "nuxt"), ("@remix-run/serve", "remix"), ("@sveltejs/kit", "sveltekit"), ("astro", "astro"),
+                   ("@nestjs/core", "nestjs"), ("fastify", "fastify"), ("koa", "koa"), ("hono", "hono"), ("express", "express"),
+                   ("vite", "vite"))
+PYTHON_FRAMEWORKS = ("django", "fastapi", "starlette", "quart", "litestar", "flask", "bottle", "falcon", "pyramid")
+STATIC_ROOTS = ("public", "dist", "_site", "www")
+PYTHON_FILES = ("requirements.txt", "pyproject.toml", "Pipfile", "setup.py")
+REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+QUOTED_REQUIREMENT = re.compile(r"""["']([A-Za-z0-9][A-Za-z0-9._-]*)""")
+
+
+def detect(names: Set[str], read: Read) -> dict[str, Any]:
+    """`names`: what lies at the top; `read` gives a file's text, or None. The answer is the contract's Detection object."""
+    if "package.json" in names and not _python_first(names):
+        found = _node(names, read)
+    elif any(name in names for name in PYTHON_FILES):
+        found = _python(names, read)
+    elif "index.html" in names or any(name in names for name in STATIC_ROOTS):
+        found = _detection("static", "none", None, "static")
+    else:
+        found = _detection("unknown", "none", None, "unknown")
+    return found | {"dockerfile_present": "Dockerfile" in names}
+
+
+def _python_first(names: Set[str]) -> bool:
+    """As the buildpacks' order has it: requirements.txt makes a Python app, package.json beside it builds its assets."""
+    return "requirements.txt" in names
+
+
+def _node(names: Set[str], read: Read) -> dict[str, Any]:
+    package = _json_object(read("package.json"))
+    lockfile, manager = next(((file, tool) for file, tool in LOCKFILES if file in names), (None, "npm"))
+    dependencies = _keys(package.get("dependencies")) | _keys(package.get("devDependencies"))
+    if "next" in dependencies and {"build", "start"} <= _keys(package.get("scripts")):
+        return _detection("nextjs", manager, lockfile, "node")
+    framework = next((name for dependency, name in NODE_FRAMEWORKS if dependency in dependencies), "node")
+    return _detection(framework, manager, lockfile, "node")
+
+
+def _python(names: Set[str], read: Read) -> dict[str, Any]:
+    lockfile, manager = next(((file, tool) for file, tool in PYTHON_LOCKFILES if file in names), (None, "pip"))
+    required = {_normal(name) for line in (read("requirements.txt") or "").splitlines() for name in REQUIREMENT.findall(line)}
+    if "requirements.txt" not in names:
+        text = (read("pyproject.toml") or "") + (read("Pipfile") or "")
+        required = {_normal(name) for name in QUOTED_REQUIREMENT.findall(text) + re.findall(r"(?m)^([A-Za-z0-9._-]+)\s*=", text)}
+    if "manage.py" in names:
+        required.add("django")
+    framework = next((name for name in PYTHON_FRAMEWORKS if name in required), "python")
+    return _detection(framework, manager, lockfile, "python")
+
+
+def _detection(framework: str, package_manager: str, lockfile: str | None, build_profile: str) -> dict[str, Any]:
+    return {"framework": framework, "package_manager": package_manager, "lockfile": lockfile, "build_profile": build_profile}
+
+
+def _json_object(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _keys(value: object) -> set[str]:
+    return set(value) if isinstance(value, dict) else set()
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,182 @@
+"""What the agent asks of the fetch and build programs, and what they answer: reading, validating, writing.
+
+Pure except for `read_regular`, `read_optional` and `write_atomically`. Imports little: two short-lived programs start with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from typing import Any, NamedTuple
+
+MESSAGE_LIMIT = 1024 * 1024
+TEXT_LIMIT = 64 * 1024
+
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+BUILDPACK = re.compile(r"[a-z][a-z0-9]{0,31}")
+APP_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,25}[a-z0-9])?")
+
+
+class Refused(Exception):
+    """An expected end: it becomes a result with a stable code, never a failed unit."""
+
+    def __init__(self, code: str, message: str, *, retryable: bool = False, exit_status: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retryable = retryable
+        self.exit_status = exit_status
+
+
+class Job(NamedTuple):
+    deployment_id: str
+    app: str
+    slug_id: str
+
+
+class Fetch(NamedTuple):
+    url: str
+    ref: str | None
+    commit: str | None
+    schemes: tuple[str, ...]
+    file_root: str | None
+    max_bytes: int
+    timeout_seconds: int
+    known_commits: tuple[str, ...]
+    build_mode: str
+
+
+class Build(NamedTuple):
+    buildpack: str | None
+    timeout_seconds: int
+
+
+def parse(document: bytes, app: str) -> tuple[Job, dict[str, Any]]:
+    """The job's head, and the whole object for `fetch_of` or `build_of`; ValueError names the wrong field."""
+    message = _object(document, "job.json")
+    if message.get("version") != 1:
+        raise ValueError("version: must be 1")
+    if message.get("app") != app or not APP_NAME.fullmatch(app) or "--" in app:
+        raise ValueError(f"app: must be the app of this unit, {app[:40]!r}")
+    return Job(_uuid(message, "deployment_id"), app, _uuid(message, "slug_id")), message
+
+
+def fetch_of(message: dict[str, Any]) -> Fetch:
+    part = _part(message, "fetch")
+    return Fetch(
+        url=_text(part, "url"),
+        ref=_text(part, "ref") if part.get("ref") is not None else None,
+        commit=_match(part, "commit", COMMIT) if part.get("commit") is not None else None,
+        schemes=_texts(part, "schemes"),
+        file_root=_text(part, "file_root") if part.get("file_root") is not None else None,
+        max_bytes=_positive(part, "max_bytes"),
+        timeout_seconds=_positive(part, "timeout_seconds"),
+        known_commits=_texts(part, "known_commits"),
+        build_mode=_match(part, "build_mode", BUILDPACK),
+    )
+
+
+def build_of(message: dict[str, Any]) -> Build:
+    part = _part(message, "build")
+    named = part.get("buildpack") is not None
+    return Build(_match(part, "buildpack", BUILDPACK) if named else None, _positive(part, "timeout_seconds"))
+
+
+def refusal(deployment_id: str, refused: Refused) -> dict[str, Any]:
+    answer = {"version": 1, "deployment_id": deployment_id, "ok": False, "code": refused.code,
+              "message": refused.message[:4000], "retryable": refused.retryable}
+    if refused.exit_status is not None:
+        answer["exit_status"] = refused.exit_status
+    return answer
+
+
+def read_regular(path: str, limit: int = MESSAGE_LIMIT) -> bytes:
+    """The bytes of a regular file; a link, a directory, a pipe or more than `limit` bytes is a ValueError."""
+    name = os.path.basename(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        raise ValueError(f"{name}: must be a regular file that can be read, not a link") from None
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{name}: must be a regular file")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{name}: must be at most {limit // 1024} KiB")
+    return content
+
+
+def read_optional(path: str, limit: int = TEXT_LIMIT) -> str | None:
+    """The text of a regular file in UTF-8, None when there is none; ValueError as `read_regular`."""
+    try:
+        return read_regular(path, limit).decode("utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        raise ValueError(f"{os.path.basename(path)}: must be UTF-8") from None
+
+
+def write_atomically(path: str, message: dict[str, Any]) -> None:
+    """Readers, the agent's group among them, see the old file or the whole new one.
+
+    Not fsynced: after a power cut the deployment that would read it is settled as failed anyway.
+    """
+    temporary = f"{path}.{os.getpid()}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    with open(descriptor, "wb") as file:
+        file.write(json.dumps(message).encode("utf-8"))
+    os.rename(temporary, path)
+
+
+def _object(document: bytes, name: str) -> dict[str, Any]:
+    try:
+        message = json.loads(document)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{name}: must be JSON") from None
+    if not isinstance(message, dict):
+        raise ValueError(f"{name}: must be a JSON object")
+    return message
+
+
+def _part(message: dict[str, Any], key: str) -> dict[str, Any]:
+    part = message.get(key)
+    if not isinstance(part, dict):
+        raise ValueError(f"{key}: must be an object")
+    return part
+
+
+def _text(part: dict[str, Any], key: str) -> str:
+    value = part.get(key)
+    if not isinstance(value, str) or not value or len(value) > 4096 or "\0" in value:
+        raise ValueError(f"{key}: must be a text of 1 to 4096 characters")
+    return value
+
+
+def _texts(part: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = part.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"{key}: must be a list of texts")
+    return tuple(value)
+
+
+def _match(part: dict[str, Any], key: str, pattern: re.Pattern[str]) -> str:
+    value = part.get(key)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(f"{key}: must match {pattern.pattern}")
+    return value
+
+
+def _uuid(message: dict[str, Any], key: str) -> str:
+    return _match(message, key, UUID)
+
+
+def _positive(part: dict[str, Any], key: str) -> int:
+    value = part.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{key}: must be a positive integer")
+    return value
