@@ -7,9 +7,10 @@ import logging
 import os
 import pwd
 import sys
+from collections.abc import Callable
 
 from rustploy_agent import __version__
-from rustploy_agent.config import Settings, load
+from rustploy_agent.config import ConfigError, Settings, load
 from rustploy_agent.errors import AgentError
 
 USER = "rustploy"
@@ -25,16 +26,21 @@ def main(argv: list[str] | None = None) -> int:
         return status
     except AgentError as error:
         print(f"rustploy-agent: {error.message}", file=sys.stderr)
-        return 1
+        return os.EX_CONFIG if isinstance(error, ConfigError) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rustploy-agent", description="Runs apps on this server. The API is the way to use it; "
-                                     "these commands are for the service itself, for the first token and for emergencies.")
+    parser = argparse.ArgumentParser(
+        prog="rustploy-agent",
+        description="Runs apps on this server. The API is the way to use it; "
+        "these commands are for the service itself, for the first token and for emergencies.",
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("serve", help="run the agent (what rustploy-agent.service does)").set_defaults(run=_serve)
-    token = commands.add_parser("token", help="make, list and revoke API tokens").add_subparsers(dest="action", required=True)
+    token = commands.add_parser("token", help="make, list and revoke API tokens").add_subparsers(
+        dest="action", required=True
+    )
     create = token.add_parser("create", help="make a token; it is printed alone on the last line and never again")
     create.add_argument("--name", required=True)
     create.add_argument("--scope", required=True, action="append", choices=("read", "deploy", "admin"))
@@ -45,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("token")
     revoke.set_defaults(run=_command("token_revoke"))
     admin = commands.add_parser("admin", help="the admin's account").add_subparsers(dest="action", required=True)
-    admin.add_parser("init", help="create the admin with an unknown password if there is none").set_defaults(run=_command("admin_init"))
+    admin.add_parser("init", help="create the admin with an unknown password if there is none").set_defaults(
+        run=_command("admin_init")
+    )
     admin.add_parser("reset-password", help="print a new password").set_defaults(run=_command("admin_reset_password"))
     commands.add_parser("doctor", help="check the host and say what to do").set_defaults(run=_doctor)
     return parser
@@ -72,7 +80,7 @@ def _serve(_: argparse.Namespace, settings: Settings) -> int:
     return serve(settings)
 
 
-def _command(name: str) -> object:
+def _command(name: str) -> Callable[[argparse.Namespace, Settings], int]:
     def run(arguments: argparse.Namespace, settings: Settings) -> int:
         from rustploy_agent import console
         from rustploy_agent.models import open_database

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pwd
 import time
+from pathlib import Path
 
 from rustploy_agent import events, health, journal, releases, slots, units
 from rustploy_agent.clock import now_ms
@@ -26,7 +27,10 @@ def start(run: Run, release: Release, slot: str) -> None:
     run.step("start")
     for process in _processes(run.app, release):
         env = environment(run, release, process, slot)
-        slots.write(slots.path(run.path, process.type, slot), slots.render(env, _app_dir(run, release), release.processes[process.type]))
+        slots.write(
+            slots.path(run.path, process.type, slot),
+            slots.render(env, _app_dir(run, release), release.processes[process.type]),
+        )
     for process in _processes(run.app, release):
         unit = units.app(run.app.name, process.type, slot)
         run.systemd.start(unit)
@@ -43,8 +47,14 @@ def write_task(run: Run, release: Release) -> None:
 def environment(run: Run, release: Release, process: Process | None, slot: str | None) -> dict[str, str]:
     """The release's own variables and what the platform tells every process."""
     data = str(run.path / "data")
-    platform = {"RUSTPLOY_APP": run.app.name, "RUSTPLOY_DEPLOYMENT": run.deployment.id, "RUSTPLOY_RELEASE": str(release.version),
-                "RUSTPLOY_COMMIT": release.commit_sha or "", "RUSTPLOY_DATA_DIR": data, "HOME": data}
+    platform = {
+        "RUSTPLOY_APP": run.app.name,
+        "RUSTPLOY_DEPLOYMENT": run.deployment.id,
+        "RUSTPLOY_RELEASE": str(release.version),
+        "RUSTPLOY_COMMIT": release.commit_sha or "",
+        "RUSTPLOY_DATA_DIR": data,
+        "HOME": data,
+    }
     if process is not None and slot is not None:
         platform |= {"RUSTPLOY_PROCESS": process.type, "RUSTPLOY_SLOT": slot}
         port = process.port(slot)
@@ -69,7 +79,7 @@ def await_health(run: Run, release: Release, slot: str) -> None:
 
 
 class _Watch:
-    """Called between probes: objects when the deployment was cancelled or the unit is gone (asked ten times a second)."""
+    """Called between probes: objects when the deployment was cancelled or the unit is gone (10 looks a second)."""
 
     def __init__(self, run: Run, unit: str) -> None:
         self._run, self._unit, self._next = run, unit, 0.0
@@ -107,7 +117,9 @@ def switch(run: Run, release: Release, slot: str) -> None:
     run.step("switch")
     with database.atomic("IMMEDIATE"):
         releases.mark_healthy(release)
-        App.update(active_slot=slot, active_release_id=release.id, updated_at_unix_ms=now_ms()).where(App.id == run.app.id).execute()
+        App.update(active_slot=slot, active_release_id=release.id, updated_at_unix_ms=now_ms()).where(
+            App.id == run.app.id
+        ).execute()
         run.deployment.move(("deploying",), "healthy", last_error=None, error_code=None)
     run.app = App.get_by_id(run.app.id)
     port = web_port(run.app)
@@ -148,5 +160,5 @@ def _processes(app: App, release: Release) -> list[Process]:
     return list(rows)
 
 
-def _app_dir(run: Run, release: Release) -> object:
+def _app_dir(run: Run, release: Release) -> Path:
     return run.settings.paths.slug(run.app.name, release.slug_id) / "app"

@@ -11,7 +11,15 @@ from rustploy_agent import deploy, manifest, releases, units
 from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
-from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed, InvalidManifest, InvalidRequest, NotFound, Unavailable
+from rustploy_agent.errors import (
+    AgentError,
+    Conflict,
+    DeploymentFailed,
+    InvalidManifest,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+)
 from rustploy_agent.models import App, Deployment, EnvVar, Process, Release, Slot, Slug, database
 from rustploy_agent.ports import WEB, allocate
 from rustploy_agent.run import Run
@@ -25,7 +33,7 @@ STOP_SECONDS = 60
 
 def find(key: str) -> App:
     """By id or by name; names are too short to be ids."""
-    app = App.get_or_none(((App.id == key) | (App.name == key)) & ~App.deleting)
+    app: App | None = App.get_or_none(((App.id == key) | (App.name == key)) & ~App.deleting)
     if app is None:
         raise NotFound(f"there is no app {key!r}", code="app_not_found")
     return app
@@ -35,7 +43,7 @@ def create(name: str, settings: Settings, applier: Applier) -> App:
     """The app with its users, directories and units; nothing is left when apply refuses it."""
     try:
         with database.atomic("IMMEDIATE"):
-            app = App.create(name=name)
+            app: App = App.create(name=name)
             for letter in ("a", "b"):
                 Slot.create(app=app, letter=letter)
             allocate(settings, app, {WEB})
@@ -57,7 +65,9 @@ def remove(app: App, settings: Settings, systemd: Systemd, applier: Applier) -> 
         systemd.stop_and_wait(unit, STOP_SECONDS)
     applier.ensure(app.name)
     if settings.paths.app(app.name).exists():
-        raise Unavailable(f"rustploy-apply did not remove {settings.paths.app(app.name)}; see journalctl -u {units.APPLY}")
+        raise Unavailable(
+            f"rustploy-apply did not remove {settings.paths.app(app.name)}; see journalctl -u {units.APPLY}"
+        )
     _forget(app)
 
 
@@ -69,7 +79,9 @@ def _forget(app: App) -> None:
 
 
 def delete(app: App, settings: Settings, systemd: Systemd, applier: Applier, worker: Worker) -> None:
-    for deployment in Deployment.select().where(Deployment.app == app, Deployment.status.in_(("queued", "retrying", "deploying"))):
+    for deployment in Deployment.select().where(
+        Deployment.app == app, Deployment.status.in_(("queued", "retrying", "deploying"))
+    ):
         try:
             worker.cancel(deployment)
         except Conflict:
@@ -78,8 +90,10 @@ def delete(app: App, settings: Settings, systemd: Systemd, applier: Applier, wor
         remove(app, settings, systemd, applier)
 
 
-def import_repository(request: dict[str, Any], settings: Settings, systemd: Systemd, applier: Applier, worker: Worker) -> App:
-    """Creates or updates the app of that name from a repository that was fetched and looked at; a refused one changes nothing."""
+def import_repository(
+    request: dict[str, Any], settings: Settings, systemd: Systemd, applier: Applier, worker: Worker
+) -> App:
+    """Creates or updates the app of that name once its repository was fetched; a refused one changes nothing."""
     existing = App.get_or_none((App.name == request["name"]) & ~App.deleting)
     app = existing or create(request["name"], settings, applier)
     try:
@@ -90,10 +104,13 @@ def import_repository(request: dict[str, Any], settings: Settings, systemd: Syst
         if existing is None:
             remove(app, settings, systemd, applier)
         raise
-    return App.get_by_id(app.id)
+    updated: App = App.get_by_id(app.id)
+    return updated
 
 
-def _inspect(app: App, request: dict[str, Any], settings: Settings, systemd: Systemd, applier: Applier) -> dict[str, Any]:
+def _inspect(
+    app: App, request: dict[str, Any], settings: Settings, systemd: Systemd, applier: Applier
+) -> dict[str, Any]:
     """Fetches once to see that the repository is there and what it is; the checkout is not kept."""
     app.repository, app.build_mode = request["repository"], request["build_mode"]
     slug = releases.make_slug(app, settings.paths.app(app.name) / "slugs", app.build_mode)
@@ -114,7 +131,12 @@ def _inspect(app: App, request: dict[str, Any], settings: Settings, systemd: Sys
 
 def _update(app: App, request: dict[str, Any], found: dict[str, Any]) -> None:
     App.update(
-        repository=request["repository"], source=request["source"], build_mode=request["build_mode"], runtime=request["runtime"],
-        dependency_profile=request["dependency_profile"], detection=found["detection"], manifest=found["manifest"],
+        repository=request["repository"],
+        source=request["source"],
+        build_mode=request["build_mode"],
+        runtime=request["runtime"],
+        dependency_profile=request["dependency_profile"],
+        detection=found["detection"],
+        manifest=found["manifest"],
         updated_at_unix_ms=now_ms(),
     ).where(App.id == app.id).execute()

@@ -31,7 +31,7 @@ class Caller:
 
 
 def create_token(name: str, scopes: list[str], expires_in_seconds: int | None) -> tuple[str, Token]:
-    """The secret, shown once, and its row. 256 random bits, a prefix scanners can find, a CRC-32 against typing errors."""
+    """The secret, shown once, and its row. 256 random bits, a prefix scanners find, a CRC-32 against typos."""
     body = secrets.token_hex(32)
     secret = f"{PREFIX}{body}{_checksum(body)}"
     expires = None if expires_in_seconds is None else now_ms() + 1000 * expires_in_seconds
@@ -83,7 +83,7 @@ def reset_admin_password(email: str) -> tuple[str, str]:
 
 
 def has_admin() -> bool:
-    return User.select().where(User.role == "admin").exists()
+    return bool(User.select().where(User.role == "admin").exists())
 
 
 def hash_password(password: str) -> str:
@@ -91,7 +91,7 @@ def hash_password(password: str) -> str:
     from argon2 import PasswordHasher
 
     with _one_hash_at_a_time:
-        return PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(password)
+        return str(PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(password))
 
 
 def _checksum(body: str) -> str:

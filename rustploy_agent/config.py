@@ -1,4 +1,4 @@
-"""Settings from /etc/rustploy/agent.yaml: parsed once, frozen, wrong or unknown keys stop the start with the key's name.
+"""Settings from /etc/rustploy/agent.yaml: parsed once, frozen; a wrong or unknown key stops the start by name.
 
 docs/configuration.md describes every key; a test holds it, packaging/agent.yaml and this module together.
 """
@@ -137,7 +137,9 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
         source_fields.problem("file_root", "must name a directory when source.schemes has file")
     problems = fields.finish()
     if problems:
-        raise ConfigError(f"{source}: " + "; ".join(f"{detail.field or 'file'} {detail.message}" for detail in problems))
+        raise ConfigError(
+            f"{source}: " + "; ".join(f"{detail.field or 'file'} {detail.message}" for detail in problems)
+        )
     return settings
 
 
@@ -147,7 +149,9 @@ def load(path: Path = CONFIG_FILE) -> Settings:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: is missing; reinstall the package or create it, an empty file takes all defaults") from None
+        raise ConfigError(
+            f"{path}: is missing; reinstall the package or create it, an empty file takes all defaults"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from None
     return parse(document, str(path))

@@ -28,14 +28,24 @@ def token_create(arguments: argparse.Namespace, _: Settings) -> int:
 
 def token_list(_: argparse.Namespace, __: Settings) -> int:
     for token in Token.select().order_by(Token.created_at_unix_ms):
-        state = "revoked" if token.revoked_at_unix_ms else f"expires {_time(token.expires_at_unix_ms)}" if token.expires_at_unix_ms else "valid"
+        state = (
+            "revoked"
+            if token.revoked_at_unix_ms
+            else f"expires {_time(token.expires_at_unix_ms)}"
+            if token.expires_at_unix_ms
+            else "valid"
+        )
         used = _time(token.last_used_at_unix_ms) if token.last_used_at_unix_ms else "never"
         print(f"{token.id}  {token.name}  {','.join(token.scopes)}  {state}  last used {used}")
     return 0
 
 
 def token_revoke(arguments: argparse.Namespace, _: Settings) -> int:
-    found = list(Token.select().where((Token.id == arguments.token) | (Token.name == arguments.token), Token.revoked_at_unix_ms.is_null()))
+    found = list(
+        Token.select().where(
+            (Token.id == arguments.token) | (Token.name == arguments.token), Token.revoked_at_unix_ms.is_null()
+        )
+    )
     if not found:
         raise NotFound(f"there is no valid token {arguments.token!r}; see rustploy-agent token list")
     if len(found) > 1:
@@ -61,4 +71,4 @@ def admin_reset_password(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def _time(unix_ms: int) -> str:
-    return datetime.datetime.fromtimestamp(unix_ms / 1000, tz=datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return datetime.datetime.fromtimestamp(unix_ms / 1000, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

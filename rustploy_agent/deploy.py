@@ -13,7 +13,7 @@ from typing import Any
 from rustploy_agent import activation, jobs, manifest, releases, units
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
 from rustploy_agent.models import App, Deployment, Release, Slot, Slug
-from rustploy_agent.ports import WEB, allocate
+from rustploy_agent.ports import allocate
 from rustploy_agent.process import sync_filesystem
 from rustploy_agent.run import Run
 
@@ -70,8 +70,11 @@ def refuse_without_space(run: Run) -> None:
 def check_space(floor: int, state: str) -> None:
     free = shutil.disk_usage(state).free
     if free < floor:
-        raise DeploymentFailed("disk_full", f"{free >> 20} MiB are free on {state}, deployments need {floor >> 20} MiB "
-                                            "(disk.min_free_mib); remove what is not needed or lower the floor")
+        raise DeploymentFailed(
+            "disk_full",
+            f"{free >> 20} MiB are free on {state}, deployments need {floor >> 20} MiB "
+            "(disk.min_free_mib); remove what is not needed or lower the floor",
+        )
 
 
 def claim_idle_slot(run: Run) -> str:
@@ -86,11 +89,12 @@ def fetch(run: Run) -> Source:
     run.step("fetch")
     app, deployment = run.app, run.deployment
     if not app.repository:
-        raise DeploymentFailed("no_repository", "the app has no repository yet; import one with POST /api/v1/apps/import")
-    kept = {} if deployment.force_rebuild else releases.reusable_slugs(app, app.build_mode)
+        raise DeploymentFailed(
+            "no_repository", "the app has no repository yet; import one with POST /api/v1/apps/import"
+        )
+    kept: dict[str, Slug] = {} if deployment.force_rebuild else releases.reusable_slugs(app, app.build_mode)
     slug = releases.make_slug(app, run.path / "slugs", app.build_mode)
-    wanted = deployment.requested_commit or (app.source or {}).get("commit_sha") if not deployment.source_ref else deployment.requested_commit
-    job = job_document(run, slug, ref=deployment.source_ref or (app.source or {}).get("branch"), commit=wanted, known=list(kept))
+    job = job_document(run, slug, ref=deployment.source_ref, commit=deployment.requested_commit, known=list(kept))
     try:
         found = fetch_job(run, job)
     except DeploymentFailed:
@@ -109,16 +113,34 @@ def fetch(run: Run) -> Source:
 def job_document(run: Run, slug: Slug, *, ref: str | None, commit: str | None, known: list[str]) -> dict[str, Any]:
     settings = run.settings
     return {
-        "version": 1, "deployment_id": run.deployment.id, "app": run.app.name, "slug_id": slug.id,
-        "fetch": {"url": run.app.repository["clone_url"], "ref": ref, "commit": commit, "schemes": list(settings.schemes),
-                  "file_root": settings.file_root, "max_bytes": settings.source_max_bytes, "known_commits": known,
-                  "timeout_seconds": settings.timeouts.fetch, "build_mode": run.app.build_mode},
+        "version": 1,
+        "deployment_id": run.deployment.id,
+        "app": run.app.name,
+        "slug_id": slug.id,
+        "fetch": {
+            "url": run.app.repository["clone_url"],
+            "ref": ref,
+            "commit": commit,
+            "schemes": list(settings.schemes),
+            "file_root": settings.file_root,
+            "max_bytes": settings.source_max_bytes,
+            "known_commits": known,
+            "timeout_seconds": settings.timeouts.fetch,
+            "build_mode": run.app.build_mode,
+        },
     }
 
 
 def fetch_job(run: Run, job: dict[str, Any]) -> dict[str, Any]:
-    return jobs.run(run.systemd, units.fetch(run.app.name), run.path, job, "fetch.json",
-                    seconds=run.settings.timeouts.fetch, stop_waiting=run.cancelled.is_set)
+    return jobs.run(
+        run.systemd,
+        units.fetch(run.app.name),
+        run.path,
+        job,
+        "fetch.json",
+        seconds=run.settings.timeouts.fetch,
+        stop_waiting=run.cancelled.is_set,
+    )
 
 
 def parse_manifest(text: str | None) -> dict[str, Any] | None:
@@ -134,8 +156,11 @@ def choose_buildpack(app: App, found: dict[str, Any]) -> str:
     mode: str = app.build_mode if app.build_mode != "auto" else wanted or "auto"
     buildpack: str | None = found["buildpack"] if mode == "auto" else mode
     if buildpack is None:
-        raise DeploymentFailed("no_buildpack", "no buildpack recognises the repository; it needs an index.html, a requirements.txt "
-                                               "or a package.json at its top, or build_mode")
+        raise DeploymentFailed(
+            "no_buildpack",
+            "no buildpack recognises the repository; it needs an index.html, a requirements.txt "
+            "or a package.json at its top, or build_mode",
+        )
     return buildpack
 
 
@@ -146,10 +171,22 @@ def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Fu
         return source.slug, None
     run.step("build")
     directory, seconds = run.path / "slugs" / source.slug.id, run.settings.timeouts.build
-    job = {"version": 1, "deployment_id": run.deployment.id, "app": run.app.name, "slug_id": source.slug.id,
-           "build": {"buildpack": source.buildpack, "timeout_seconds": seconds}}
-    built = jobs.run(run.systemd, units.build(run.app.name), run.path, job, "build.json", seconds=seconds,
-                     stop_waiting=run.cancelled.is_set)
+    job = {
+        "version": 1,
+        "deployment_id": run.deployment.id,
+        "app": run.app.name,
+        "slug_id": source.slug.id,
+        "build": {"buildpack": source.buildpack, "timeout_seconds": seconds},
+    }
+    built = jobs.run(
+        run.systemd,
+        units.build(run.app.name),
+        run.path,
+        job,
+        "build.json",
+        seconds=seconds,
+        stop_waiting=run.cancelled.is_set,
+    )
     releases.seal(directory)
     try:
         start_command = ((source.manifest or {}).get("app") or {}).get("start_command")
@@ -157,9 +194,12 @@ def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Fu
     except InvalidManifest as error:
         raise DeploymentFailed(error.code, error.message) from None
     if not set(processes) - {RELEASE}:
-        raise DeploymentFailed("no_process", "nothing says how to start the app; add a Procfile with a line `web: <command>`")
+        raise DeploymentFailed(
+            "no_process", "nothing says how to start the app; add a Procfile with a line `web: <command>`"
+        )
     Slug.update(buildpack=source.buildpack, processes=processes, manifest=source.manifest, bytes=built["bytes"]).where(
-        Slug.id == source.slug.id).execute()
+        Slug.id == source.slug.id
+    ).execute()
     return Slug.get_by_id(source.slug.id), aside.submit(sync_filesystem, directory)
 
 
@@ -172,7 +212,7 @@ def finish_slug(slug: Slug, synced: Future[None] | None) -> None:
 
 def make_release(run: Run, slug: Slug) -> Release:
     """Request, then manifest, then the default."""
-    about = slug.manifest or {}
+    about: dict[str, Any] = slug.manifest or {}
     health_path = run.app.runtime.get("healthcheck_path") or (about.get("app") or {}).get("healthcheck_path") or "/"
     migrations = about.get("migrations") or {}
     command = migrations.get("command") if migrations.get("enabled") else slug.processes.get(RELEASE)
@@ -229,4 +269,3 @@ def clean_up(run: Run) -> None:
     activation.stop_slot(run, app.idle_slot)
     Slug.update(state="removing").where(Slug.app == app, Slug.state == "building").execute()
     run.applier.ensure(app.name)
-

@@ -31,8 +31,13 @@ def render(settings: Settings) -> bytes:
 def _app(app: App, settings: Settings) -> dict[str, Any]:
     carried = {slot.letter: slot.deployment_id for slot in Slot.select().where(Slot.app == app)}
     processes = [
-        {"type": process.type, **vars(limits_of(app, settings)),
-         "slots": {letter: {"port": process.port(letter), "deployment_id": carried.get(letter)} for letter in ("a", "b")}}
+        {
+            "type": process.type,
+            **vars(limits_of(app, settings)),
+            "slots": {
+                letter: {"port": process.port(letter), "deployment_id": carried.get(letter)} for letter in ("a", "b")
+            },
+        }
         for process in Process.select().where(Process.app == app).order_by(Process.type)
     ]
     removing = Slug.select().where(Slug.app == app, Slug.state == "removing").order_by(Slug.id)

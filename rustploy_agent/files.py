@@ -24,7 +24,7 @@ def replace(path: Path, content: bytes, *, mode: int = 0o640, durable: bool = Tr
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        os.rename(temporary, path)
+        temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -41,7 +41,7 @@ def sync_directory(path: Path) -> None:
 
 
 def read_untrusted(path: Path, *, owner: int, largest: int = LARGEST_MESSAGE) -> bytes:
-    """Content of a regular file that `owner` (uid) wrote; a link, a device, another owner's or an oversized file is refused."""
+    """Content of a regular file that `owner` (uid) wrote; anything else, also an oversized file, is refused."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

@@ -6,6 +6,7 @@ import http.client
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 PROBE_SECONDS = 5
@@ -60,7 +61,9 @@ class HealthCheck:
                     return f"{self.address} answered {seen} after {time.monotonic() - started:.2f} s"
             time.sleep(pause)
             pause = min(pause * 1.25, 0.5)
-        raise Unhealthy(f"GET {self.address} was not healthy within {self.seconds:g} s; {tries} tries, the last: {seen}")
+        raise Unhealthy(
+            f"GET {self.address} was not healthy within {self.seconds:g} s; {tries} tries, the last: {seen}"
+        )
 
     @property
     def address(self) -> str:
@@ -83,12 +86,15 @@ def connections(port: int) -> int:
 
 def _sockets(state: str) -> list[tuple[int, int]]:
     found = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         try:
-            with open(table, encoding="ascii") as rows:
+            with table.open(encoding="ascii") as rows:
                 next(rows)
-                found += [(int(columns[1].rpartition(":")[2], 16), int(columns[7])) for columns in map(str.split, rows)
-                          if columns[3] == state]
+                found += [
+                    (int(columns[1].rpartition(":")[2], 16), int(columns[7]))
+                    for columns in map(str.split, rows)
+                    if columns[3] == state
+                ]
         except FileNotFoundError:
             continue
     return found

@@ -18,8 +18,16 @@ from rustploy_agent.systemd import Systemd
 GRACE_SECONDS = 15
 
 
-def run(systemd: Systemd, unit: str, app_path: Path, job: dict[str, Any], result: str, *, seconds: float,
-        stop_waiting: Callable[[], bool]) -> dict[str, Any]:
+def run(
+    systemd: Systemd,
+    unit: str,
+    app_path: Path,
+    job: dict[str, Any],
+    result: str,
+    *,
+    seconds: float,
+    stop_waiting: Callable[[], bool],
+) -> dict[str, Any]:
     """The unit's result for this job, checked; DeploymentFailed with the result's own code when it was refused."""
     target = app_path / "results" / result
     files.replace(app_path / "jobs" / "job.json", json.dumps(job).encode(), durable=False)
@@ -46,8 +54,9 @@ def read(path: Path, app: str, deployment_id: str, step: str) -> dict[str, Any]:
         if value.get("deployment_id") != deployment_id:
             raise files.UntrustedFile(f"{path.name} is of another deployment")
         if value.get("ok") is not True:
-            raise DeploymentFailed(_word(value.get("code")), _sentence(value.get("message")),
-                                   retryable=value.get("retryable") is True)
+            raise DeploymentFailed(
+                _word(value.get("code")), _sentence(value.get("message")), retryable=value.get("retryable") is True
+            )
         return _fetched(value) if step == "fetch" else _built(value)
     except files.UntrustedFile as error:
         raise DeploymentFailed(f"{step}_failed", f"the {step} left no usable result: {error}") from None
@@ -61,7 +70,9 @@ def _fetched(value: dict[str, Any]) -> dict[str, Any]:
         "known": fields.optional("known", boolean, False),
         "buildpack": fields.maybe("buildpack", _buildpack),
         "manifest": fields.maybe("manifest", _text),
-        "detection": {key: detection.maybe(key, _text) for key in ("framework", "package_manager", "lockfile", "build_profile")}
+        "detection": {
+            key: detection.maybe(key, _text) for key in ("framework", "package_manager", "lockfile", "build_profile")
+        }
         | {"dockerfile_present": detection.optional("dockerfile_present", boolean, False)},
     }
     return _complete(fields, parsed)
@@ -69,8 +80,14 @@ def _fetched(value: dict[str, Any]) -> dict[str, Any]:
 
 def _built(value: dict[str, Any]) -> dict[str, Any]:
     fields = Fields(value)
-    return _complete(fields, {"procfile": fields.maybe("procfile", _text), "release": fields.optional("release", _text, ""),
-                              "bytes": fields.optional("bytes", integer(0, 2**50), 0)})
+    return _complete(
+        fields,
+        {
+            "procfile": fields.maybe("procfile", _text),
+            "release": fields.optional("release", _text, ""),
+            "bytes": fields.optional("bytes", integer(0, 2**50), 0),
+        },
+    )
 
 
 def _complete(fields: Fields, parsed: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +109,11 @@ def _buildpack(value: object) -> str:
 
 
 def _word(value: object) -> str:
-    return value if isinstance(value, str) and value.isascii() and value.replace("_", "").isalnum() and len(value) < 64 else "failed"
+    return (
+        value
+        if isinstance(value, str) and value.isascii() and value.replace("_", "").isalnum() and len(value) < 64
+        else "failed"
+    )
 
 
 def _sentence(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The only door to the journal: the agent's own lines about a deployment, and reading back what a deployment left there."""
+"""The only door to the journal: writes the agent's lines about a deployment, reads a deployment's lines back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def deployment_lines(app: str, deployment_id: str, process_types: list[str], new
     Selected by `_SYSTEMD_UNIT`, which no process can forge; RUSTPLOY_DEPLOYMENT only narrows within those units.
     """
     matches = [f"_SYSTEMD_UNIT={unit}" for unit in units.of_deployment(app, process_types)]
-    lines = _newest(matches + [f"RUSTPLOY_DEPLOYMENT={deployment_id}"], newest)
+    lines = _newest([*matches, f"RUSTPLOY_DEPLOYMENT={deployment_id}"], newest)
     return [CONTROL.sub("", line) for line in lines]
 
 

@@ -22,14 +22,21 @@ def parse(text: str) -> dict[str, Any]:
     migrations, deploy = fields.object("migrations"), fields.object("deploy")
     manifest = {
         "version": 1,
-        "app": {"name": app.maybe("name", app_name), "port": app.maybe("port", integer(1, 65535)),
-                "healthcheck_path": app.maybe("healthcheck_path", health_path),
-                "start_command": app.maybe("start_command", command)},
+        "app": {
+            "name": app.maybe("name", app_name),
+            "port": app.maybe("port", integer(1, 65535)),
+            "healthcheck_path": app.maybe("healthcheck_path", health_path),
+            "start_command": app.maybe("start_command", command),
+        },
         "build": {"mode": build.maybe("mode", build_mode), "profile": build.maybe("profile", command)},
-        "dependencies": {"postgres": {"enabled": postgres.optional("enabled", boolean, False)},
-                         "redis": {"enabled": redis.optional("enabled", boolean, False)}},
-        "migrations": {"enabled": migrations.optional("enabled", boolean, False),
-                       "command": migrations.maybe("command", command)},
+        "dependencies": {
+            "postgres": {"enabled": postgres.optional("enabled", boolean, False)},
+            "redis": {"enabled": redis.optional("enabled", boolean, False)},
+        },
+        "migrations": {
+            "enabled": migrations.optional("enabled", boolean, False),
+            "command": migrations.maybe("command", command),
+        },
         "deploy": {"auto_deploy_branch": deploy.maybe("auto_deploy_branch", git_ref)},
     }
     if "enabled" in migrations and not manifest["migrations"]["command"]:  # type: ignore[index]
@@ -53,7 +60,10 @@ def processes(release: str, procfile: str | None, start_command: str | None) -> 
 def _default_processes(release: str) -> dict[str, str]:
     document = _yaml(release) or {}
     defaults = document.get("default_process_types", {}) if isinstance(document, dict) else {}
-    return {_checked("bin/release", process_type, key): _checked("bin/release", command, value) for key, value in defaults.items()}
+    return {
+        _checked("bin/release", process_type, key): _checked("bin/release", command, value)
+        for key, value in defaults.items()
+    }
 
 
 def _procfile(text: str) -> dict[str, str]:
@@ -64,7 +74,9 @@ def _procfile(text: str) -> dict[str, str]:
         match = PROCFILE_LINE.fullmatch(line.strip())
         if not match:
             raise _invalid(f"Procfile:{number}", "must be `<process type>: <command>`")
-        found[_checked(f"Procfile:{number}", process_type, match[1])] = _checked(f"Procfile:{number}", command, match[2])
+        found[_checked(f"Procfile:{number}", process_type, match[1])] = _checked(
+            f"Procfile:{number}", command, match[2]
+        )
     return found
 
 

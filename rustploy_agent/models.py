@@ -112,7 +112,7 @@ class Deployment(Model):
 
 
 class Slug(Model):
-    """The output of one build; `processes` maps process type to command, `manifest` is rustploy.yaml as read from the commit."""
+    """The output of one build; `processes` maps process type to command, `manifest` is its commit's rustploy.yaml."""
 
     id = peewee.TextField(primary_key=True, default=new_id)
     app = peewee.ForeignKeyField(App, on_delete="CASCADE")
@@ -168,6 +168,8 @@ class Meta(Model):
 
 def open_database(path: Path) -> None:
     """Opens and migrates. A commit is on disk when it returns: FULL, not NORMAL, which loses commits at a power cut."""
-    database.init(str(path), pragmas={"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000})
+    database.init(
+        str(path), pragmas={"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
+    )
     database.connect(reuse_if_open=True)
     migrate(database)

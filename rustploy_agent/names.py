@@ -1,7 +1,7 @@
-"""One parser per kind of value that comes from outside. Each returns the value or raises ValueError saying what is right.
+"""One parser per kind of value from outside: it returns the value or raises ValueError saying what is right.
 
-Names are refused, never mended. The patterns of app, process type and slot are those of docs/architecture.md; apply checks
-them again on its own.
+Names are refused, never mended. The patterns of app, process type and slot are those of docs/architecture.md; apply
+checks them again on its own.
 """
 
 from __future__ import annotations
@@ -22,15 +22,35 @@ TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 
 #: Set by the platform or by the shell itself, so a value given for them would not arrive.
-RESERVED_ENV = frozenset({"PORT", "HOME", "PWD", "OLDPWD", "PPID", "IFS", "OPTIND", "OPTARG", "LINENO", "SHLVL", "PS1", "PS2",
-                          "PS4", "_", "rustploy_app_dir", "rustploy_command"})
+RESERVED_ENV = frozenset(
+    {
+        "PORT",
+        "HOME",
+        "PWD",
+        "OLDPWD",
+        "PPID",
+        "IFS",
+        "OPTIND",
+        "OPTARG",
+        "LINENO",
+        "SHLVL",
+        "PS1",
+        "PS2",
+        "PS4",
+        "_",
+        "rustploy_app_dir",
+        "rustploy_command",
+    }
+)
 LONGEST_ENV_VALUE = 64 * 1024
 
 
 def app_name(value: object) -> str:
     if not isinstance(value, str) or not APP_NAME.fullmatch(value) or "--" in value:
-        raise ValueError("must be 1 to 27 lower-case letters, digits and single hyphens, starting with a letter and not "
-                         "ending with a hyphen")
+        raise ValueError(
+            "must be 1 to 27 lower-case letters, digits and single hyphens, starting with a letter and not "
+            "ending with a hyphen"
+        )
     return value
 
 
@@ -50,9 +70,15 @@ def git_ref(value: object) -> str:
     """A branch, a tag or a commit; the rules of git-check-ref-format."""
     ref = text(value, longest=255)
     parts = ref.split("/")
-    wrong = (ref.startswith(("-", "/")) or ref.endswith(("/", ".")) or ".." in ref or "@{" in ref or ref == "@"
-             or any(character in " ~^:?*[\\" for character in ref)
-             or any(not part or part.startswith(".") or part.endswith(".lock") for part in parts))
+    wrong = (
+        ref.startswith(("-", "/"))
+        or ref.endswith(("/", "."))
+        or ".." in ref
+        or "@{" in ref
+        or ref == "@"
+        or any(character in " ~^:?*[\\" for character in ref)
+        or any(not part or part.startswith(".") or part.endswith(".lock") for part in parts)
+    )
     if wrong:
         raise ValueError("must be a branch, a tag or a full commit id as git writes it")
     return ref

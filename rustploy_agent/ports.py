@@ -29,4 +29,6 @@ def _free_pair(settings: Settings) -> tuple[int, int]:
             found.append(port)
             if len(found) == 2:
                 return found[0], found[1]
-    raise Unavailable("no two ports are left between apps.ports.first and apps.ports.last in agent.yaml", code="no_free_port")
+    raise Unavailable(
+        "no two ports are left between apps.ports.first and apps.ports.last in agent.yaml", code="no_free_port"
+    )

@@ -17,8 +17,16 @@ class ProcessFailed(AgentError):
 def run(argv: list[str], *, seconds: float) -> str:
     """Standard output of a program that ended with 0 in time."""
     try:
-        done = subprocess.run(argv, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds,
-                              check=False, text=True, errors="replace")
+        done = subprocess.run(
+            argv,
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+            text=True,
+            errors="replace",
+        )
     except subprocess.TimeoutExpired:
         raise ProcessFailed(f"{argv[0]} did not end within {seconds:g} s") from None
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from peewee import fn
@@ -20,15 +19,15 @@ SEALED = 0o705
 
 def make_slug(app: App, paths_slugs: Path, build_mode: str) -> Slug:
     """The row comes first: what is on disk is always listed."""
-    slug = Slug.create(app=app, build_mode=build_mode)
+    slug: Slug = Slug.create(app=app, build_mode=build_mode)
     directory = paths_slugs / slug.id
     directory.mkdir(mode=BUILDING)
-    os.chmod(directory, BUILDING)
+    directory.chmod(BUILDING)
     return slug
 
 
 def seal(directory: Path) -> None:
-    os.chmod(directory, SEALED)
+    directory.chmod(SEALED)
 
 
 def discard(slug: Slug) -> None:
@@ -38,7 +37,11 @@ def discard(slug: Slug) -> None:
 
 def reusable_slugs(app: App, build_mode: str) -> dict[str, Slug]:
     """Commit to kept slug, for builds that would give the same again."""
-    rows = Slug.select().where(Slug.app == app, Slug.state == "ready", Slug.build_mode == build_mode).order_by(Slug.created_at_unix_ms)
+    rows = (
+        Slug.select()
+        .where(Slug.app == app, Slug.state == "ready", Slug.build_mode == build_mode)
+        .order_by(Slug.created_at_unix_ms)
+    )
     return {slug.commit_sha: slug for slug in rows}
 
 
@@ -48,16 +51,28 @@ def environment(app: App) -> dict[str, str]:
 
 def make_release(app: App, slug: Slug, health_path: str, release_command: str | None) -> Release:
     last = Release.select(fn.MAX(Release.version)).where(Release.app == app).scalar() or 0
-    return Release.create(app=app, version=last + 1, slug=slug, commit_sha=slug.commit_sha, env=environment(app),
-                          processes=slug.processes, health_path=health_path, release_command=release_command)
+    release: Release = Release.create(
+        app=app,
+        version=last + 1,
+        slug=slug,
+        commit_sha=slug.commit_sha,
+        env=environment(app),
+        processes=slug.processes,
+        health_path=health_path,
+        release_command=release_command,
+    )
+    return release
 
 
 def rollback_target(app: App, release_of: str | None = None) -> Release:
     """The release a rollback goes to: that of the named deployment, or the newest healthy one before the current."""
     current = Release.get_or_none(Release.id == app.active_release_id)
     if current is None:
-        raise NotFound("the app has no healthy release yet, so there is nothing to go back to", code="no_rollback_target")
+        raise NotFound(
+            "the app has no healthy release yet, so there is nothing to go back to", code="no_rollback_target"
+        )
     healthy = Release.select().where(Release.app == app, Release.healthy_at_unix_ms.is_null(False))
+    target: Release | None
     if release_of is not None:
         target = healthy.where(Release.id == release_of).first()
         if target is None:
@@ -70,22 +85,29 @@ def rollback_target(app: App, release_of: str | None = None) -> Release:
 
 
 def mark_healthy(release: Release) -> None:
-    Release.update(healthy_at_unix_ms=now_ms()).where(Release.id == release.id, Release.healthy_at_unix_ms.is_null()).execute()
+    Release.update(healthy_at_unix_ms=now_ms()).where(
+        Release.id == release.id, Release.healthy_at_unix_ms.is_null()
+    ).execute()
 
 
 def prune(app: App, settings: Settings) -> None:
-    """Forgets releases beyond the limits of count and bytes, never the active one nor the newest target of a rollback."""
+    """Forgets releases beyond the limits of count and bytes, never the active one nor the newest rollback target."""
     active = Release.get_or_none(Release.id == app.active_release_id)
     if active is None:
         return
-    healthy = Release.select().where(Release.app == app, Release.healthy_at_unix_ms.is_null(False)).order_by(Release.version.desc())
+    healthy = (
+        Release.select()
+        .where(Release.app == app, Release.healthy_at_unix_ms.is_null(False))
+        .order_by(Release.version.desc())
+    )
     others = [release for release in healthy if release.id != active.id]
     target = next((release for release in others if release.version < active.version), None)
     offered = [active] if target is None else [active, target]
     kept = _fitting(offered, [release for release in others if release != target], settings)
     Release.delete().where(Release.app == app, Release.id.not_in([release.id for release in kept])).execute()
-    Slug.update(state="removing").where(Slug.app == app, Slug.state == "ready",
-                                        Slug.id.not_in([release.slug_id for release in kept])).execute()
+    Slug.update(state="removing").where(
+        Slug.app == app, Slug.state == "ready", Slug.id.not_in([release.slug_id for release in kept])
+    ).execute()
 
 
 def _fitting(kept: list[Release], candidates: list[Release], settings: Settings) -> list[Release]:

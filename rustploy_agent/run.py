@@ -42,7 +42,9 @@ class Run:
         events.step_started.send(self.deployment, step=name)
 
     def log(self, message: str, *, priority: int = 6) -> None:
-        journal.write(message, app=self.app.name, deployment_id=self.deployment.id, step=self.deployment.step, priority=priority)
+        journal.write(
+            message, app=self.app.name, deployment_id=self.deployment.id, step=self.deployment.step, priority=priority
+        )
 
     def raise_if_cancelled(self) -> None:
         if self.cancelled.is_set():

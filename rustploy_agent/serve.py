@@ -29,9 +29,18 @@ def serve(settings: Settings) -> int:
     core = compose(settings)
     settle(settings, core.systemd, core.applier)
     server = create_server(
-        create_app(core), host=settings.listen_address, port=settings.listen_port, threads=settings.threads, ident=None,
-        clear_untrusted_proxy_headers=True, channel_request_lookahead=1, outbuf_high_watermark=1 << 20,
-        max_request_body_size=32 << 20, asyncore_loop_timeout=MAINTENANCE_SECONDS, cleanup_interval=MAINTENANCE_SECONDS)
+        create_app(core),
+        host=settings.listen_address,
+        port=settings.listen_port,
+        threads=settings.threads,
+        ident=None,
+        clear_untrusted_proxy_headers=True,
+        channel_request_lookahead=1,
+        outbuf_high_watermark=1 << 20,
+        max_request_body_size=32 << 20,
+        asyncore_loop_timeout=MAINTENANCE_SECONDS,
+        cleanup_interval=MAINTENANCE_SECONDS,
+    )
     core.worker.start()
     notify("READY=1")
     log.info("listening on http://%s:%d", settings.listen_address, settings.listen_port)

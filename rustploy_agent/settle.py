@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 
 def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
     for deployment in Deployment.select().where(Deployment.status == "deploying"):
-        _guarded(f"deployment {deployment.id}", lambda one=deployment: _interrupted(Run(settings, systemd, applier, one.app, one)))
+        _guarded(
+            f"deployment {deployment.id}",
+            lambda one=deployment: _interrupted(Run(settings, systemd, applier, one.app, one)),
+        )
     for app in App.select().where(~App.deleting):
         _guarded(f"app {app.name}", lambda one=app: _stop_leftovers(settings, systemd, applier, one))
     for app in App.select().where(App.deleting):
@@ -37,7 +40,10 @@ def _interrupted(run: Run) -> None:
     """Before the switch nothing was changed, so it is simply done again, unless it keeps being interrupted."""
     deployment = run.deployment
     deploy.clean_up(run)
-    told = {"error_code": "interrupted", "last_error": f"the agent stopped during the step {deployment.step or 'queued'}"}
+    told = {
+        "error_code": "interrupted",
+        "last_error": f"the agent stopped during the step {deployment.step or 'queued'}",
+    }
     if deployment.cancel_requested:
         deployment.move(("deploying",), "failed", error_code="cancelled", last_error="the deployment was cancelled")
     elif deployment.attempt < run.settings.attempts:

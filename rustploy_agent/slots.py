@@ -1,4 +1,4 @@
-"""The files in an app's slots directory: environment and command of each process, read by the launcher as the app's user.
+"""The files in an app's slots directory: environment and command of each process, for the launcher to read.
 
 The directory is setgid to the app's group, so a file made here is readable by the agent and that app and nobody else.
 A unit without its file does not start, also at boot.
@@ -34,7 +34,7 @@ def write(target: Path, content: bytes) -> None:
 
 def remove(app: Path, slot: str) -> None:
     """Nothing starts in this slot any more, also not at boot."""
-    removed = [file for file in (app / "slots").glob(f"*-{slot}.env")]
+    removed = list((app / "slots").glob(f"*-{slot}.env"))
     for file in removed:
         file.unlink(missing_ok=True)
     if removed:

@@ -115,15 +115,26 @@ class Systemd:
             return self._manager
 
     def _call(self, method: str, *arguments: object) -> Any:
-        return self._translated(lambda: getattr(self._connect(), method)(*arguments, timeout=CALL_SECONDS), f"{method} {arguments[0]}")
+        return self._translated(
+            lambda: getattr(self._connect(), method)(*arguments, timeout=CALL_SECONDS), f"{method} {arguments[0]}"
+        )
 
     def _property(self, path: str, name: str) -> Any:
         def get() -> Any:
             from gi.repository import GLib
 
             arguments, answer = GLib.Variant("(ss)", (SERVICE, name)), GLib.VariantType.new("(v)")
-            return self._bus.con.call_sync(BUS_NAME, path, "org.freedesktop.DBus.Properties", "Get", arguments, answer,
-                                           0, CALL_SECONDS * 1000, None).unpack()[0]
+            return self._bus.con.call_sync(
+                BUS_NAME,
+                path,
+                "org.freedesktop.DBus.Properties",
+                "Get",
+                arguments,
+                answer,
+                0,
+                CALL_SECONDS * 1000,
+                None,
+            ).unpack()[0]
 
         return self._translated(get, f"{path} {name}")
 

@@ -48,19 +48,26 @@ class Worker:
         """Durable when it returns. A newer request supersedes those of the same app that have not begun."""
         with database.atomic("IMMEDIATE"):
             for older in Deployment.select().where(Deployment.app == deployment.app, Deployment.status == "queued"):
-                older.move(("queued",), "failed", error_code="superseded", last_error=f"superseded by deployment {deployment.id}")
+                older.move(
+                    ("queued",),
+                    "failed",
+                    error_code="superseded",
+                    last_error=f"superseded by deployment {deployment.id}",
+                )
             deployment.save(force_insert=True)
         self.wake()
 
     def cancel(self, deployment: Deployment) -> None:
-        """A waiting deployment ends at once, a running one at its next look; after the switch there is nothing to cancel."""
+        """A waiting deployment ends at once, a running one at its next look; after the switch it is too late."""
         message = {"error_code": "cancelled", "last_error": "the deployment was cancelled"}
         if deployment.move(("queued", "retrying"), "failed", **message):
             return
         run = self._runs.get(deployment.id)
         if run is None or run.deployment.status != "deploying":
-            raise Conflict(f"the deployment is {Deployment.get_by_id(deployment.id).status} and cannot be cancelled",
-                           code="not_cancellable")
+            raise Conflict(
+                f"the deployment is {Deployment.get_by_id(deployment.id).status} and cannot be cancelled",
+                code="not_cancellable",
+            )
         Deployment.update(cancel_requested=True).where(Deployment.id == deployment.id).execute()
         run.cancelled.set()
 
@@ -69,7 +76,9 @@ class Worker:
         """Keeps deployments of an app from beginning; Conflict when one does not end in time."""
         with self._changed:
             if not self._changed.wait_for(lambda: app_id not in self._busy, seconds):
-                raise Conflict("a deployment of this app is under way; wait for it or cancel it", code="deployment_in_progress")
+                raise Conflict(
+                    "a deployment of this app is under way; wait for it or cancel it", code="deployment_in_progress"
+                )
             self._busy.add(app_id)
         try:
             yield
@@ -96,8 +105,12 @@ class Worker:
         """The oldest deployment that is due and whose app is free; sleeps until there is one."""
         with self._changed:
             while True:
-                waiting = Deployment.select().join(App).where(Deployment.status.in_(("queued", "retrying")), ~App.deleting).order_by(
-                    Deployment.created_at_unix_ms, Deployment.id)
+                waiting: list[Deployment] = list(
+                    Deployment.select()
+                    .join(App)
+                    .where(Deployment.status.in_(("queued", "retrying")), ~App.deleting)
+                    .order_by(Deployment.created_at_unix_ms, Deployment.id)
+                )
                 free = [one for one in waiting if one.app_id not in self._busy]
                 due = [one for one in free if one.not_before_unix_ms <= now_ms()]
                 for deployment in due:
@@ -121,7 +134,12 @@ class Worker:
             self._fail(run, DeploymentFailed(error.code, error.message))
         except Exception as error:
             log.exception("deployment %s", deployment.id)
-            self._fail(run, DeploymentFailed("internal_error", f"internal error ({type(error).__name__}); see journalctl -u rustploy-agent"))
+            self._fail(
+                run,
+                DeploymentFailed(
+                    "internal_error", f"internal error ({type(error).__name__}); see journalctl -u rustploy-agent"
+                ),
+            )
 
     def _fail(self, run: Run, error: DeploymentFailed) -> None:
         """Cleans up first, so that who reads `failed` finds nothing left over."""
@@ -144,4 +162,4 @@ class Worker:
 
 
 def has_open_deployment(app: App) -> bool:
-    return Deployment.select().where(Deployment.app == app, Deployment.status.in_(OPEN)).exists()
+    return bool(Deployment.select().where(Deployment.app == app, Deployment.status.in_(OPEN)).exists())

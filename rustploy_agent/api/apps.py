@@ -11,24 +11,48 @@ from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import InvalidRequest, NotFound
 from rustploy_agent.fields import Fields, boolean, integer, text
 from rustploy_agent.models import App, Deployment, Process, Release
-from rustploy_agent.names import app_name, build_mode, clone_url, commit_sha, git_ref, health_path, repository_part, url_scheme
+from rustploy_agent.names import (
+    app_name,
+    build_mode,
+    clone_url,
+    commit_sha,
+    git_ref,
+    health_path,
+    repository_part,
+    url_scheme,
+)
 
 resource = Resource("apps", __name__)
 CONTAINER_MODES = ("dockerfile", "compose")
 PROVIDERS = {"github": "https://github.com", "gitlab": "https://gitlab.com"}
-LIMITS = {"memory_max_bytes": integer(16 << 20, 1 << 40), "cpu_quota_percent": integer(1, 102400), "tasks_max": integer(4, 65536)}
+LIMITS = {
+    "memory_max_bytes": integer(16 << 20, 1 << 40),
+    "cpu_quota_percent": integer(1, 102400),
+    "tasks_max": integer(4, 65536),
+}
 
 
 def view(app: App) -> dict[str, Any]:
-    return {"id": app.id, "name": app.name, "created_at_unix_ms": app.created_at_unix_ms, "updated_at_unix_ms": app.updated_at_unix_ms}
+    return {
+        "id": app.id,
+        "name": app.name,
+        "created_at_unix_ms": app.created_at_unix_ms,
+        "updated_at_unix_ms": app.updated_at_unix_ms,
+    }
 
 
 def full_view(app: App) -> dict[str, Any]:
     """With what runs now, asked from systemd."""
     release = Release.get_or_none(Release.id == app.active_release_id)
     port = activation.web_port(app)
-    active = Deployment.select(Deployment.id).where(Deployment.release_id == app.active_release_id).order_by(
-        Deployment.created_at_unix_ms.desc()).first() if release else None
+    active = (
+        Deployment.select(Deployment.id)
+        .where(Deployment.release_id == app.active_release_id)
+        .order_by(Deployment.created_at_unix_ms.desc())
+        .first()
+        if release
+        else None
+    )
     return view(app) | {
         "address": f"http://{health.LOOPBACK}:{port}" if port else None,
         "active_slot": app.active_slot,
@@ -40,8 +64,12 @@ def full_view(app: App) -> dict[str, Any]:
 
 
 def _release_view(release: Release) -> dict[str, Any]:
-    return {"id": release.id, "version": release.version, "commit_sha": release.commit_sha,
-            "created_at_unix_ms": release.created_at_unix_ms}
+    return {
+        "id": release.id,
+        "version": release.version,
+        "commit_sha": release.commit_sha,
+        "created_at_unix_ms": release.created_at_unix_ms,
+    }
 
 
 def _processes(app: App, release: Release) -> list[dict[str, Any]]:
@@ -50,8 +78,16 @@ def _processes(app: App, release: Release) -> list[dict[str, Any]]:
     for row in rows:
         unit = units.app(app.name, row.type, app.active_slot)
         state = core().systemd.state(unit)
-        found.append({"type": row.type, "unit": unit, "state": state.active, "sub_state": state.sub, "port": row.port(app.active_slot),
-                      "command": release.processes[row.type]})
+        found.append(
+            {
+                "type": row.type,
+                "unit": unit,
+                "state": state.active,
+                "sub_state": state.sub,
+                "port": row.port(app.active_slot),
+                "command": release.processes[row.type],
+            }
+        )
     return found
 
 
@@ -97,8 +133,16 @@ def show_config(app_id: str) -> dict[str, Any]:
     app = apps.find(app_id)
     if app.repository is None:
         raise NotFound("the app was never imported from a repository", code="config_not_found")
-    return {"app_id": app.id, "repository": app.repository, "source": app.source, "build_mode": app.build_mode, "runtime": app.runtime,
-            "detection": app.detection, "dependency_profile": app.dependency_profile, "manifest": app.manifest}
+    return {
+        "app_id": app.id,
+        "repository": app.repository,
+        "source": app.source,
+        "build_mode": app.build_mode,
+        "runtime": app.runtime,
+        "detection": app.detection,
+        "dependency_profile": app.dependency_profile,
+        "manifest": app.manifest,
+    }
 
 
 @resource.route("/apps/import", methods=["POST"], scope="admin")
@@ -110,14 +154,23 @@ def import_app() -> tuple[dict[str, Any], int]:
 
 
 def _import_request(fields: Fields) -> dict[str, Any]:
-    repository, source, runtime = fields.object("repository", required=True), fields.object("source"), fields.object("runtime")
+    repository, source, runtime = (
+        fields.object("repository", required=True),
+        fields.object("source"),
+        fields.object("runtime"),
+    )
     profile = fields.object("dependency_profile")
     request = {
         "repository": _repository(repository),
-        "source": {"branch": source.maybe("branch", git_ref) or repository.maybe("default_branch", git_ref),
-                   "commit_sha": source.maybe("commit_sha", commit_sha)},
+        "source": {
+            "branch": source.maybe("branch", git_ref) or repository.maybe("default_branch", git_ref),
+            "commit_sha": source.maybe("commit_sha", commit_sha),
+        },
         "build_mode": fields.optional("build_mode", build_mode, "auto"),
-        "runtime": {"port": runtime.maybe("port", integer(1, 65535)), "healthcheck_path": runtime.maybe("healthcheck_path", health_path)},
+        "runtime": {
+            "port": runtime.maybe("port", integer(1, 65535)),
+            "healthcheck_path": runtime.maybe("healthcheck_path", health_path),
+        },
         "dependency_profile": None,
     }
     if "dependency_profile" in fields:
@@ -138,7 +191,10 @@ def _repository(fields: Fields) -> dict[str, Any]:
     if url is None:
         fields.problem("clone_url", f"is required unless provider is one of: {', '.join(PROVIDERS)}")
     elif url_scheme(url) not in core().settings.schemes:
-        fields.problem("clone_url", f"must use one of the allowed schemes: {', '.join(core().settings.schemes)} (source.schemes in agent.yaml)")
+        fields.problem(
+            "clone_url",
+            f"must use one of the allowed schemes: {', '.join(core().settings.schemes)} (source.schemes in agent.yaml)",
+        )
     return {"provider": provider, "owner": owner, "name": name, "clone_url": url, "default_branch": branch}
 
 
@@ -155,7 +211,13 @@ def _derived_name(fields: Fields, repository: str) -> str:
 def _check_build_mode(mode: str) -> None:
     known = sorted(entry.parent.parent.name for entry in core().settings.paths.buildpacks.glob("*/bin/detect"))
     if mode in CONTAINER_MODES:
-        raise InvalidRequest.field("build_mode", f"{mode} is not supported: apps run as sandboxed systemd units, without containers; "
-                                   f"use auto or one of: {', '.join(known)}", code="unsupported_build_mode")
+        raise InvalidRequest.field(
+            "build_mode",
+            f"{mode} is not supported: apps run as sandboxed systemd units, without containers; "
+            f"use auto or one of: {', '.join(known)}",
+            code="unsupported_build_mode",
+        )
     if mode != "auto" and mode not in known:
-        raise InvalidRequest.field("build_mode", f"must be auto or one of: {', '.join(known)}", code="unsupported_build_mode")
+        raise InvalidRequest.field(
+            "build_mode", f"must be auto or one of: {', '.join(known)}", code="unsupported_build_mode"
+        )

@@ -19,17 +19,32 @@ DEFAULT_TAIL, LONGEST_TAIL = 2_000, 50_000
 
 
 def view(deployment: Deployment) -> dict[str, Any]:
-    return {"id": deployment.id, "app_id": deployment.app_id, "kind": deployment.kind, "source_ref": deployment.source_ref,
-            "image_ref": None, "commit_sha": deployment.commit_sha, "status": deployment.status, "step": deployment.step,
-            "attempt": deployment.attempt, "error_code": deployment.error_code, "last_error": deployment.last_error,
-            "created_at_unix_ms": deployment.created_at_unix_ms, "updated_at_unix_ms": deployment.updated_at_unix_ms,
-            "finished_at_unix_ms": deployment.finished_at_unix_ms}
+    return {
+        "id": deployment.id,
+        "app_id": deployment.app_id,
+        "kind": deployment.kind,
+        "source_ref": deployment.source_ref,
+        "image_ref": None,
+        "commit_sha": deployment.commit_sha,
+        "status": deployment.status,
+        "step": deployment.step,
+        "attempt": deployment.attempt,
+        "error_code": deployment.error_code,
+        "last_error": deployment.last_error,
+        "created_at_unix_ms": deployment.created_at_unix_ms,
+        "updated_at_unix_ms": deployment.updated_at_unix_ms,
+        "finished_at_unix_ms": deployment.finished_at_unix_ms,
+    }
 
 
 def _accepted(deployment: Deployment) -> tuple[dict[str, Any], int]:
     _refuse_when_full()
     core().worker.enqueue(deployment)
-    return {"deployment_id": deployment.id, "status": deployment.status, "queued_at_unix_ms": deployment.created_at_unix_ms}, 202
+    return {
+        "deployment_id": deployment.id,
+        "status": deployment.status,
+        "queued_at_unix_ms": deployment.created_at_unix_ms,
+    }, 202
 
 
 def _refuse_when_full() -> None:
@@ -44,18 +59,32 @@ def _refuse_when_full() -> None:
 def create_deployment(app_id: str) -> tuple[dict[str, Any], int]:
     app, fields = apps.find(app_id), body(optional=True)
     if fields.maybe("image_ref", text) is not None:
-        raise InvalidRequest.field("image_ref", "images are not supported: apps are built from git, without containers", code="unsupported_source")
+        raise InvalidRequest.field(
+            "image_ref",
+            "images are not supported: apps are built from git, without containers",
+            code="unsupported_source",
+        )
     ref, commit = fields.maybe("source_ref", git_ref), fields.maybe("commit_sha", commit_sha)
     force = fields.optional("force_rebuild", boolean, False)
     complete(fields)
     if app.repository is None:
-        raise InvalidRequest("the app has no repository yet; import one with POST /api/v1/apps/import", code="no_repository")
-    source = app.source or {}
+        raise InvalidRequest(
+            "the app has no repository yet; import one with POST /api/v1/apps/import", code="no_repository"
+        )
+    source: dict[str, Any] = app.source or {}
     if ref is not None and COMMIT.fullmatch(ref):
         ref, commit = None, commit or ref
     if ref is None and commit is None:
         commit = source.get("commit_sha")
-    return _accepted(Deployment(app=app, source_ref=ref or source.get("branch"), requested_commit=commit, commit_sha=commit, force_rebuild=force))
+    return _accepted(
+        Deployment(
+            app=app,
+            source_ref=ref or source.get("branch"),
+            requested_commit=commit,
+            commit_sha=commit,
+            force_rebuild=force,
+        )
+    )
 
 
 @resource.route("/apps/<app_id>/rollback", methods=["POST"], scope="deploy")
@@ -65,12 +94,20 @@ def create_rollback(app_id: str) -> tuple[dict[str, Any], int]:
     complete(fields)
     release_id = None if wanted is None else _find(app, wanted).release_id or ""
     target = releases.rollback_target(app, release_id)
-    return _accepted(Deployment(app=app, kind="rollback", target_release_id=target.id, release_id=target.id, commit_sha=target.commit_sha))
+    return _accepted(
+        Deployment(
+            app=app, kind="rollback", target_release_id=target.id, release_id=target.id, commit_sha=target.commit_sha
+        )
+    )
 
 
 @resource.route("/apps/<app_id>/deployments", scope="read")
 def list_deployments(app_id: str) -> dict[str, Any]:
-    rows = Deployment.select().where(Deployment.app == apps.find(app_id)).order_by(Deployment.created_at_unix_ms.desc(), Deployment.id.desc())
+    rows = (
+        Deployment.select()
+        .where(Deployment.app == apps.find(app_id))
+        .order_by(Deployment.created_at_unix_ms.desc(), Deployment.id.desc())
+    )
     return {"items": [view(one) for one in rows.limit(_query_integer("limit", 100, 1000))]}
 
 
@@ -96,7 +133,7 @@ def deployment_logs(app_id: str, deployment_id: str) -> dict[str, Any]:
 
 
 def _find(app: App, deployment_id: str) -> Deployment:
-    deployment = Deployment.get_or_none(Deployment.app == app, Deployment.id == deployment_id)
+    deployment: Deployment | None = Deployment.get_or_none(Deployment.app == app, Deployment.id == deployment_id)
     if deployment is None:
         raise NotFound(f"the app has no deployment {deployment_id!r}", code="deployment_not_found")
     return deployment

@@ -27,7 +27,9 @@ def view(item: EnvVar, *, masked: bool = False) -> dict[str, Any]:
 def list_env(app_id: str) -> dict[str, Any]:
     app = apps.find(app_id)
     masked = not g.caller.may("admin")
-    return {"items": [view(item, masked=masked) for item in EnvVar.select().where(EnvVar.app == app).order_by(EnvVar.key)]}
+    return {
+        "items": [view(item, masked=masked) for item in EnvVar.select().where(EnvVar.app == app).order_by(EnvVar.key)]
+    }
 
 
 @resource.route("/apps/<app_id>/env", methods=["PUT"], scope="admin")
@@ -38,7 +40,8 @@ def set_env(app_id: str) -> dict[str, Any]:
     with database.atomic("IMMEDIATE"):
         _check_size(app, key, value)
         EnvVar.insert(app=app, key=key, value=value).on_conflict(
-            conflict_target=[EnvVar.app, EnvVar.key], update={EnvVar.value: value, EnvVar.updated_at_unix_ms: now_ms()}).execute()
+            conflict_target=[EnvVar.app, EnvVar.key], update={EnvVar.value: value, EnvVar.updated_at_unix_ms: now_ms()}
+        ).execute()
     return view(EnvVar.get(EnvVar.app == app, EnvVar.key == key))
 
 
@@ -46,7 +49,9 @@ def _check_size(app: App, key: str, value: str) -> None:
     others = EnvVar.select().where(EnvVar.app == app, EnvVar.key != key)
     size = sum(len(f"{item.key}={item.value}".encode()) for item in others) + len(f"{key}={value}".encode())
     if size > LARGEST_ENVIRONMENT:
-        raise InvalidRequest.field("value", f"all variables of an app together may have at most {LARGEST_ENVIRONMENT} bytes")
+        raise InvalidRequest.field(
+            "value", f"all variables of an app together may have at most {LARGEST_ENVIRONMENT} bytes"
+        )
 
 
 @resource.route("/apps/<app_id>/env/<key>", methods=["DELETE"], scope="admin")

@@ -13,7 +13,13 @@ from werkzeug.exceptions import HTTPException
 from rustploy_agent.errors import AgentError
 
 log = logging.getLogger(__name__)
-CODES = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+CODES = {
+    400: "invalid_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
 
 
 def register(app: Flask) -> None:
@@ -42,7 +48,9 @@ def _agent_error(error: AgentError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
-    response = shape(status, CODES.get(status, (error.name or "error").lower().replace(" ", "_")), error.description or error.name)
+    response = shape(
+        status, CODES.get(status, (error.name or "error").lower().replace(" ", "_")), error.description or error.name
+    )
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value

@@ -23,7 +23,7 @@ FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Pr
 class Resource(Blueprint):
     """A blueprint whose routes must say who may call them: `read`, `deploy`, `admin` or ANYBODY."""
 
-    def route(self, rule: str, *, scope: str | None = None, **options: Any) -> Callable[[View], View]:  # type: ignore[override]
+    def route(self, rule: str, *, scope: str | None = None, **options: Any) -> Callable[[View], View]:
         if scope not in (*auth.SCOPES, ANYBODY):
             raise TypeError(f"route {rule} must declare its scope")
 
@@ -50,7 +50,9 @@ def authorise(scope: str) -> None:
         return
     g.caller = _caller()
     if not g.caller.may(scope):
-        raise Forbidden(f"this needs the scope {scope}; the token has: {', '.join(g.caller.scopes)}", code="insufficient_scope")
+        raise Forbidden(
+            f"this needs the scope {scope}; the token has: {', '.join(g.caller.scopes)}", code="insufficient_scope"
+        )
 
 
 def _caller() -> auth.Caller:

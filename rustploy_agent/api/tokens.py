@@ -16,15 +16,22 @@ LONGEST_LIFE = 10 * 366 * 86400
 
 
 def view(token: Token) -> dict[str, Any]:
-    return {"id": token.id, "name": token.name, "scopes": token.scopes, "created_at_unix_ms": token.created_at_unix_ms,
-            "expires_at_unix_ms": token.expires_at_unix_ms, "revoked_at_unix_ms": token.revoked_at_unix_ms,
-            "last_used_at_unix_ms": token.last_used_at_unix_ms}
+    return {
+        "id": token.id,
+        "name": token.name,
+        "scopes": token.scopes,
+        "created_at_unix_ms": token.created_at_unix_ms,
+        "expires_at_unix_ms": token.expires_at_unix_ms,
+        "revoked_at_unix_ms": token.revoked_at_unix_ms,
+        "last_used_at_unix_ms": token.last_used_at_unix_ms,
+    }
 
 
 @resource.route("/tokens", methods=["POST"], scope="admin")
 def create_token() -> tuple[dict[str, Any], int]:
     fields = body()
-    name, wanted = fields.required("name", token_name, ""), fields.required("scopes", scopes, [])
+    none: list[str] = []
+    name, wanted = fields.required("name", token_name, ""), fields.required("scopes", scopes, none)
     seconds = fields.maybe("expires_in_seconds", integer(1, LONGEST_LIFE))
     complete(fields)
     secret, token = auth.create_token(name, wanted, seconds)

@@ -16,7 +16,9 @@ STEPS = (m0001_initial.SQL,)
 def migrate(database: SqliteDatabase) -> None:
     applied = int(database.execute_sql("PRAGMA user_version").fetchone()[0])
     if applied > len(STEPS):
-        raise AgentError(f"the database is of a newer version ({applied}) than this agent ({len(STEPS)}); install the newer package")
+        raise AgentError(
+            f"the database is of a newer version ({applied}) than this agent ({len(STEPS)}); install the newer package"
+        )
     for number, sql in enumerate(STEPS[applied:], applied + 1):
         with database.atomic("IMMEDIATE"):
             for statement in filter(str.strip, sql.split(";")):

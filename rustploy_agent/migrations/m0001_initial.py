@@ -63,7 +63,8 @@ CREATE TABLE deployment (
     finished_at_unix_ms INTEGER
 );
 CREATE INDEX deployment_of_app ON deployment (app_id, created_at_unix_ms DESC, id);
-CREATE INDEX deployment_open ON deployment (status, created_at_unix_ms) WHERE status IN ('queued', 'deploying', 'retrying');
+CREATE INDEX deployment_open ON deployment (status, created_at_unix_ms)
+    WHERE status IN ('queued', 'deploying', 'retrying');
 CREATE TABLE slug (
     id TEXT PRIMARY KEY,
     app_id TEXT NOT NULL REFERENCES app (id) ON DELETE CASCADE,

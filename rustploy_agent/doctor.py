@@ -1,0 +1,145 @@
+"""`rustploy-agent doctor`: looks at everything the agent needs on this host and says what to do about each trouble."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from rustploy_agent import process, units
+from rustploy_agent.config import Settings
+from rustploy_agent.errors import AgentError
+from rustploy_agent.health import listeners
+
+POLKIT_RULES = Path("/usr/share/polkit-1/rules.d/50-rustploy.rules")
+TEMPLATES = ("rustploy-app@.service", "rustploy-build@.service", "rustploy-fetch@.service", "rustploy-task@.service")
+UNIT_DIRECTORY = Path("/usr/lib/systemd/system")
+#: A trouble is what is wrong and what to do; None says that all is well.
+Trouble = tuple[str, str] | None
+
+
+def doctor(settings: Settings) -> int:
+    """Prints a line per check; 0 when all is well, else 1."""
+    healthy = True
+    for name, check in CHECKS.items():
+        trouble = _checked(check, settings)
+        healthy = healthy and trouble is None
+        print(f"ok       {name}" if trouble is None else f"PROBLEM  {name}: {trouble[0]}\n         {trouble[1]}")
+    return 0 if healthy else 1
+
+
+def _checked(check: Callable[[Settings], Trouble], settings: Settings) -> Trouble:
+    try:
+        return check(settings)
+    except (OSError, KeyError, AgentError) as error:
+        return f"could not be checked: {error}", "run it as root on the host that runs the agent"
+
+
+def _units(_: Settings) -> Trouble:
+    missing = [name for name in (*TEMPLATES, units.AGENT, units.APPLY) if not (UNIT_DIRECTORY / name).is_file()]
+    if missing:
+        return f"missing: {', '.join(missing)}", "reinstall: apt-get install --reinstall rustploy-agent"
+    state = process.run(["systemctl", "show", "--property=ActiveState", "--value", units.AGENT], seconds=10).strip()
+    return (
+        None
+        if state == "active"
+        else (f"{units.AGENT} is {state}", f"systemctl status {units.AGENT}; journalctl -u {units.AGENT}")
+    )
+
+
+def _failed_units(_: Settings) -> Trouble:
+    listed = process.run(["systemctl", "list-units", "--failed", "--plain", "--no-legend", "rustploy-*"], seconds=10)
+    names = [line.split()[0] for line in listed.splitlines()]
+    return (f"failed: {', '.join(names)}", f"journalctl -u {names[0]}") if names else None
+
+
+def _polkit(_: Settings) -> Trouble:
+    if not POLKIT_RULES.is_file():
+        return f"{POLKIT_RULES} is missing", "reinstall: apt-get install --reinstall rustploy-agent"
+    state = process.run(["systemctl", "show", "--property=LoadState", "--value", "polkit.service"], seconds=10).strip()
+    return None if state == "loaded" else ("polkit is not installed", "apt-get install polkitd")
+
+
+def _journal(_: Settings) -> Trouble:
+    members = grp.getgrnam("systemd-journal").gr_mem
+    shown = process.run(["systemctl", "show", "--property=SupplementaryGroups", "--value", units.AGENT], seconds=10)
+    if "systemd-journal" not in shown.split() and "rustploy" not in members:
+        return (
+            "the agent is not in the group systemd-journal",
+            "systemctl cat rustploy-agent shows who changed SupplementaryGroups=",
+        )
+    if not Path("/var/log/journal").is_dir():
+        return (
+            "the journal is kept in memory only, logs are lost at a reboot",
+            "mkdir /var/log/journal; systemctl restart systemd-journald",
+        )
+    return None
+
+
+def _disk(settings: Settings) -> Trouble:
+    free = shutil.disk_usage(settings.paths.state).free
+    if free >= settings.min_free_bytes:
+        return None
+    return (
+        f"{free >> 20} MiB are free on {settings.paths.state}, deployments need {settings.min_free_bytes >> 20} MiB",
+        "free space, lower releases.keep or disk.min_free_mib in agent.yaml",
+    )
+
+
+def _state(settings: Settings) -> Trouble:
+    about = settings.paths.database.parent.stat()
+    right = about.st_uid == pwd.getpwnam("rustploy").pw_uid and stat.S_IMODE(about.st_mode) == 0o700
+    return (
+        None
+        if right
+        else (f"{settings.paths.database.parent} has the wrong owner or mode", "systemd-tmpfiles --create")
+    )
+
+
+def _git(_: Settings) -> Trouble:
+    process.run(["git", "--version"], seconds=10)
+    return None
+
+
+def _port(settings: Settings) -> Trouble:
+    owners = listeners(settings.listen_port)
+    expected = {pwd.getpwnam("rustploy").pw_uid}
+    if owners == expected:
+        return None
+    who = "nothing listens" if not owners else "another program listens"
+    return (
+        f"{who} on port {settings.listen_port}",
+        f"ss -ltnp sport = :{settings.listen_port}; listen.port in agent.yaml",
+    )
+
+
+def _caddy(_: Settings) -> Trouble:
+    state = process.run(["systemctl", "show", "--property=ActiveState", "--value", "caddy.service"], seconds=10).strip()
+    if state == "active" and listeners(2019):
+        return (
+            "caddy.service has its admin API on TCP port 2019, where every app on this host can reconfigure it",
+            "put `admin off` or `admin unix//run/caddy/admin.sock` into /etc/caddy/Caddyfile, or systemctl disable --now caddy",
+        )
+    return None
+
+
+def _user(_: Settings) -> Trouble:
+    return None if os.geteuid() == 0 else ("not run as root", "sudo rustploy-agent doctor")
+
+
+CHECKS: dict[str, Callable[[Settings], Trouble]] = {
+    "run by root": _user,
+    "units": _units,
+    "failed units": _failed_units,
+    "polkit rule": _polkit,
+    "journal access": _journal,
+    "state directory": _state,
+    "disk space": _disk,
+    "git": _git,
+    "API port": _port,
+    "Caddy's admin API": _caddy,
+}
