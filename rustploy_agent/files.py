@@ -20,6 +20,7 @@ def replace(path: Path, content: bytes, *, mode: int = 0o640, durable: bool = Tr
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)  # whatever the umask is, the reader must be able to read
             file.write(content)
             file.flush()
             if durable:
