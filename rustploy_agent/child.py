@@ -1,11 +1,12 @@
-"""Runs a buildpack's executable: argv list, given environment, merged output line by line, a deadline for it and its children.
+"""Runs a buildpack's executable: argv list, given environment, output line by line, a deadline for it and its children.
 
-posix_spawn instead of subprocess: the build program starts for every deployment, and subprocess alone takes 8 ms to import.
+posix_spawn instead of subprocess: the build program starts for every deployment, and subprocess takes 8 ms to import.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import select
 import signal
@@ -20,19 +21,29 @@ class DeadlineExceeded(Exception):
     pass
 
 
-def run(argv: list[str], environment: Mapping[str, str], deadline: float, on_line: Callable[[str], None], *,
-        output: int | None = None) -> int:
+def run(
+    argv: list[str],
+    environment: Mapping[str, str],
+    deadline: float,
+    on_line: Callable[[str], None],
+    *,
+    output: int | None = None,
+) -> int:
     """The exit status (negative: the signal that ended it). `deadline` is in time.monotonic() seconds.
 
     Standard output and error go to `on_line`; with `output`, standard output goes to that descriptor instead.
     What the program started is killed when it ends, so that nothing of a build outlives it holding the pipe.
     """
     reading, writing = os.pipe2(os.O_CLOEXEC)
-    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-               (os.POSIX_SPAWN_DUP2, writing if output is None else output, 1), (os.POSIX_SPAWN_DUP2, writing, 2)]
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, writing if output is None else output, 1),
+        (os.POSIX_SPAWN_DUP2, writing, 2),
+    ]
     try:
-        pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setpgroup=0,
-                             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
+        pid = os.posix_spawn(
+            argv[0], argv, environment, file_actions=actions, setpgroup=0, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]
+        )
     except BaseException:
         os.close(reading)
         raise
@@ -90,7 +101,5 @@ def _last_redrawn(line: str) -> str:
 
 
 def _kill_group(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

@@ -1,4 +1,4 @@
-"""Which framework a repository uses, from the names at its top and a few small files. Pure; runs and imports nothing of it."""
+"""Which framework a repository uses, from the names at its top and a few small files. Pure; runs nothing of it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,26 @@ from typing import Any
 
 Read = Callable[[str], str | None]
 
-LOCKFILES = (("pnpm-lock.yaml", "pnpm"), ("yarn.lock", "yarn"), ("package-lock.json", "npm"), ("npm-shrinkwrap.json", "npm"))
+LOCKFILES = (
+    ("pnpm-lock.yaml", "pnpm"),
+    ("yarn.lock", "yarn"),
+    ("package-lock.json", "npm"),
+    ("npm-shrinkwrap.json", "npm"),
+)
 PYTHON_LOCKFILES = (("uv.lock", "uv"), ("poetry.lock", "poetry"), ("Pipfile.lock", "pipenv"))
 #: First match wins: a framework before the library that it is built on.
-NODE_FRAMEWORKS = (("nuxt", "nuxt"), ("@remix-run/serve", "remix"), ("@sveltejs/kit", "sveltekit"), ("astro", "astro"),
-                   ("@nestjs/core", "nestjs"), ("fastify", "fastify"), ("koa", "koa"), ("hono", "hono"), ("express", "express"),
-                   ("vite", "vite"))
+NODE_FRAMEWORKS = (
+    ("nuxt", "nuxt"),
+    ("@remix-run/serve", "remix"),
+    ("@sveltejs/kit", "sveltekit"),
+    ("astro", "astro"),
+    ("@nestjs/core", "nestjs"),
+    ("fastify", "fastify"),
+    ("koa", "koa"),
+    ("hono", "hono"),
+    ("express", "express"),
+    ("vite", "vite"),
+)
 PYTHON_FRAMEWORKS = ("django", "fastapi", "starlette", "quart", "litestar", "flask", "bottle", "falcon", "pyramid")
 STATIC_ROOTS = ("public", "dist", "_site", "www")
 PYTHON_FILES = ("requirements.txt", "pyproject.toml", "Pipfile", "setup.py")
@@ -23,7 +37,7 @@ QUOTED_REQUIREMENT = re.compile(r"""["']([A-Za-z0-9][A-Za-z0-9._-]*)""")
 
 
 def detect(names: Set[str], read: Read) -> dict[str, Any]:
-    """`names`: what lies at the top; `read` gives a file's text, or None. The answer is the contract's Detection object."""
+    """The contract's Detection object. `names`: what lies at the top; `read` gives a file's text, or None."""
     if "package.json" in names and not _python_first(names):
         found = _node(names, read)
     elif any(name in names for name in PYTHON_FILES):
@@ -36,7 +50,7 @@ def detect(names: Set[str], read: Read) -> dict[str, Any]:
 
 
 def _python_first(names: Set[str]) -> bool:
-    """As the buildpacks' order has it: requirements.txt makes a Python app, package.json beside it builds its assets."""
+    """In the buildpacks' order: requirements.txt makes a Python app, package.json beside it builds its assets."""
     return "requirements.txt" in names
 
 
@@ -52,10 +66,14 @@ def _node(names: Set[str], read: Read) -> dict[str, Any]:
 
 def _python(names: Set[str], read: Read) -> dict[str, Any]:
     lockfile, manager = next(((file, tool) for file, tool in PYTHON_LOCKFILES if file in names), (None, "pip"))
-    required = {_normal(name) for line in (read("requirements.txt") or "").splitlines() for name in REQUIREMENT.findall(line)}
+    required = {
+        _normal(name) for line in (read("requirements.txt") or "").splitlines() for name in REQUIREMENT.findall(line)
+    }
     if "requirements.txt" not in names:
         text = (read("pyproject.toml") or "") + (read("Pipfile") or "")
-        required = {_normal(name) for name in QUOTED_REQUIREMENT.findall(text) + re.findall(r"(?m)^([A-Za-z0-9._-]+)\s*=", text)}
+        required = {
+            _normal(name) for name in QUOTED_REQUIREMENT.findall(text) + re.findall(r"(?m)^([A-Za-z0-9._-]+)\s*=", text)
+        }
     if "manage.py" in names:
         required.add("django")
     framework = next((name for name in PYTHON_FRAMEWORKS if name in required), "python")
@@ -63,7 +81,12 @@ def _python(names: Set[str], read: Read) -> dict[str, Any]:
 
 
 def _detection(framework: str, package_manager: str, lockfile: str | None, build_profile: str) -> dict[str, Any]:
-    return {"framework": framework, "package_manager": package_manager, "lockfile": lockfile, "build_profile": build_profile}
+    return {
+        "framework": framework,
+        "package_manager": package_manager,
+        "lockfile": lockfile,
+        "build_profile": build_profile,
+    }
 
 
 def _json_object(text: str | None) -> dict[str, Any]:

@@ -23,32 +23,55 @@ def _cause(code: str, pattern: str, sentence: str, *, retryable: bool = False) -
 #: First match wins: git adds general advice ("Could not read from remote repository") to every particular failure.
 CAUSES = (
     _cause("disk_full", r"no space left on device|disk quota exceeded", "the disk is full"),
-    _cause("repository_too_large", r"file too large|died of signal 25|maximum allowed size", "the repository's pack is larger than "
-           "the limit for sources"),
-    _cause("host_unreachable", r"could not resolve host|temporary failure in name resolution|name or service not known",
-           "the host's name could not be resolved", retryable=True),
-    _cause("host_unreachable", r"failed to connect|connection (?:refused|timed out|reset|closed)|could not connect|no route to host|"
-           r"network is unreachable|operation timed out|operation too slow|unexpected disconnect|early eof|empty reply|"
-           r"rpc failed|ssl connection timeout|remote end hung up unexpectedly after|HTTP (?:429|5\d\d)|returned error: (?:429|5\d\d)|"
-           r"gnutls_handshake|TLS connection was non-properly terminated",
-           "the host did not answer properly", retryable=True),
+    _cause(
+        "repository_too_large",
+        r"file too large|died of signal 25|maximum allowed size",
+        "the repository's pack is larger than the limit for sources",
+    ),
+    _cause(
+        "host_unreachable",
+        r"could not resolve host|temporary failure in name resolution|name or service not known",
+        "the host's name could not be resolved",
+        retryable=True,
+    ),
+    _cause(
+        "host_unreachable",
+        r"failed to connect|connection (?:refused|timed out|reset|closed)|could not connect|no route to host|"
+        r"network is unreachable|operation timed out|operation too slow|unexpected disconnect|early eof|empty reply|"
+        r"rpc failed|ssl connection timeout|HTTP (?:429|5\d\d)|returned error: (?:429|5\d\d)|"
+        r"gnutls_handshake|TLS connection was non-properly terminated",
+        "the host did not answer properly",
+        retryable=True,
+    ),
     _cause("authentication_failed", r"host key verification failed", "the host's ssh key is not the one seen before"),
     _cause("authentication_failed", r"certificate|ssl cert", "the host's certificate could not be verified"),
-    _cause("authentication_failed", r"authentication failed|permission denied \((?:publickey|password)|could not read username|"
-           r"could not read password|invalid username or (?:password|token)|HTTP Basic: Access denied|terminal prompts disabled|"
-           r"returned error: 40[13]|too many authentication failures", "the host asks for other credentials; a private "
-           "repository, or one that does not exist"),
-    _cause("repository_not_found", r"repository .*not found|not found: did you run|returned error: 404|does not appear to be a git "
-           r"repository|not a git repository|repository not exported|no such (?:file or directory|project)|not valid: is this a git "
-           r"repository", "there is no such repository"),
+    _cause(
+        "authentication_failed",
+        r"authentication failed|permission denied \((?:publickey|password)|"
+        r"could not read username|could not read password|invalid username or (?:password|token)|"
+        r"HTTP Basic: Access denied|terminal prompts disabled|"
+        r"returned error: 40[13]|too many authentication failures",
+        "the host asks for other credentials; a private repository, or one that does not exist",
+    ),
+    _cause(
+        "repository_not_found",
+        r"repository .*not found|not found: did you run|returned error: 404|does not appear to be a git "
+        r"repository|not a git repository|repository not exported|no such (?:file or directory|project)|"
+        r"not valid: is this a git repository",
+        "there is no such repository",
+    ),
     _cause("unsafe_path", r"invalid path '", "git refuses a path of the commit"),
 )
 REF_MISSING = re.compile(r"couldn't find remote ref|invalid refspec", re.IGNORECASE)
-COMMIT_MISSING = re.compile(r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref|bad object", re.IGNORECASE)
+COMMIT_MISSING = re.compile(
+    r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref|bad object", re.IGNORECASE
+)
 NO_SHALLOW = re.compile(r"does not support (?:shallow|--depth)", re.IGNORECASE)
 REFUSED_BY_FSCK = re.compile(r"fsck error|error in object|invalid object|hasdotgit|gitmodules", re.IGNORECASE)
-ADVICE = re.compile(r"^(?:please make sure|and the repository exists|fatal: could not read from remote|hint:|warning:|\s*$)",
-                    re.IGNORECASE)
+ADVICE = re.compile(
+    r"^(?:please make sure|and the repository exists|fatal: could not read from remote|hint:|warning:|\s*$)",
+    re.IGNORECASE,
+)
 
 
 class GitFailed(Exception):

@@ -1,6 +1,6 @@
 """What the agent asks of the fetch and build programs, and what they answer: reading, validating, writing.
 
-Pure except for `read_regular`, `read_optional` and `write_atomically`. Imports little: two short-lived programs start with it.
+Pure except for `read_regular`, `read_optional` and `write_atomically`. Imports little: short-lived programs use it.
 """
 
 from __future__ import annotations
@@ -86,8 +86,14 @@ def build_of(message: dict[str, Any]) -> Build:
 
 
 def refusal(deployment_id: str, refused: Refused) -> dict[str, Any]:
-    answer = {"version": 1, "deployment_id": deployment_id, "ok": False, "code": refused.code,
-              "message": refused.message[:4000], "retryable": refused.retryable}
+    answer = {
+        "version": 1,
+        "deployment_id": deployment_id,
+        "ok": False,
+        "code": refused.code,
+        "message": refused.message[:4000],
+        "retryable": refused.retryable,
+    }
     if refused.exit_status is not None:
         answer["exit_status"] = refused.exit_status
     return answer

@@ -1,7 +1,8 @@
-"""The bare mirror of one app's repository: the settings git runs with, and getting a mirror back that a kill left behind."""
+"""The bare mirror of one app's repository: the settings git runs with, and cleaning up after a git that was killed."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -12,7 +13,13 @@ from rustploy_agent.job import Refused
 from rustploy_agent.remote import Remote
 
 #: Harmless in old commits of well-known projects; everything else that fsck objects to ends the fetch.
-TOLERATED = ("badTimezone", "missingSpaceBeforeDate", "missingSpaceBeforeEmail", "zeroPaddedFilemode", "badDateOverflow")
+TOLERATED = (
+    "badTimezone",
+    "missingSpaceBeforeDate",
+    "missingSpaceBeforeEmail",
+    "zeroPaddedFilemode",
+    "badDateOverflow",
+)
 
 CONFIG = """\
 [safe]
@@ -66,7 +73,7 @@ class Mirror(NamedTuple):
         return f"{self.root}/credentials"
 
     @property
-    def index(self) -> str:
+    def checkout_index(self) -> str:
         return f"{self.repository}/checkout.index"
 
     def prepare(self, remote: Remote) -> None:
@@ -92,7 +99,7 @@ class Mirror(NamedTuple):
         for directory, _, names in os.walk(f"{self.repository}/refs"):
             _remove_locks(directory, names)
         _remove_locks(self.repository, _names(self.repository))
-        _remove(self.index)
+        _remove(self.checkout_index)
         for directory in (f"{self.repository}/objects", f"{self.repository}/objects/pack"):
             for name in _names(directory):
                 if name.startswith(("tmp_", ".tmp-", "incoming-")):
@@ -115,18 +122,37 @@ class Mirror(NamedTuple):
         """All that git sees. GIT_ALLOW_PROTOCOL wins over any configuration."""
         kept = ("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
         return {name: os.environ[name] for name in kept if name in os.environ} | {
-            "PATH": "/usr/bin:/bin", "HOME": f"{self.root}/home", "LC_ALL": "C",
-            "GIT_DIR": self.repository, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": self.config, "GIT_ATTR_NOSYSTEM": "1",
-            "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "/bin/false", "SSH_ASKPASS": "/bin/false",
-            "GIT_ALLOW_PROTOCOL": remote.scheme, "GIT_SSH_COMMAND": self.ssh_command(), "GIT_SSH_VARIANT": "ssh",
-            "GIT_PYTHON_REFRESH": "quiet", "GIT_LFS_SKIP_SMUDGE": "1",
+            "PATH": "/usr/bin:/bin",
+            "HOME": f"{self.root}/home",
+            "LC_ALL": "C",
+            "GIT_DIR": self.repository,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": self.config,
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ASKPASS": "/bin/false",
+            "SSH_ASKPASS": "/bin/false",
+            "GIT_ALLOW_PROTOCOL": remote.scheme,
+            "GIT_SSH_COMMAND": self.ssh_command(),
+            "GIT_SSH_VARIANT": "ssh",
+            "GIT_PYTHON_REFRESH": "quiet",
+            "GIT_LFS_SKIP_SMUDGE": "1",
         }
 
     def ssh_command(self) -> str:
         """git gives this to a shell; every part is ours, and an app's name has no character that a shell minds."""
-        options = ["BatchMode=yes", "StrictHostKeyChecking=accept-new", f"UserKnownHostsFile={self.root}/ssh/known_hosts",
-                   "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=2", "IdentitiesOnly=yes",
-                   f"IdentityFile={self.root}/ssh/id_ed25519", "ForwardAgent=no", "ClearAllForwardings=yes"]
+        options = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=accept-new",
+            f"UserKnownHostsFile={self.root}/ssh/known_hosts",
+            "ConnectTimeout=15",
+            "ServerAliveInterval=15",
+            "ServerAliveCountMax=2",
+            "IdentitiesOnly=yes",
+            f"IdentityFile={self.root}/ssh/id_ed25519",
+            "ForwardAgent=no",
+            "ClearAllForwardings=yes",
+        ]
         return " ".join(["/usr/bin/ssh", "-F", "/dev/null", *(f"-o {option}" for option in options)])
 
 
@@ -137,7 +163,7 @@ def render_config(credentials: str | None) -> str:
 
 
 def local_ref(remote_ref: str) -> str:
-    """Where a fetched ref is kept: hashed, so that a branch `a` and a later branch `a/b` do not get in each other's way."""
+    """Where a fetched ref is kept: hashed, so that a branch `a` and a later branch `a/b` do not collide."""
     return "refs/rustploy/" + hashlib.sha256(remote_ref.encode()).hexdigest()[:24]
 
 
@@ -162,7 +188,5 @@ def _remove_locks(directory: str, names: list[str]) -> None:
 
 
 def _remove(path: str) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
         os.unlink(path)
-    except (FileNotFoundError, IsADirectoryError):
-        pass

@@ -15,7 +15,7 @@ class Places(NamedTuple):
     def of(cls, app: str) -> Places:
         """The app's name becomes part of a path, so it is checked before anything else."""
         if not APP_NAME.fullmatch(app) or "--" in app:
-            raise SystemExit(f"usage: python3 -I -m rustploy_agent.source|buildpack APP; {app[:40]!r} is not an app's name")
+            raise SystemExit(f"{app[:40]!r} is not an app's name")
         return cls(f"/var/lib/rustploy/apps/{app}", "/usr/lib/rustploy-agent/buildpacks")
 
     @property

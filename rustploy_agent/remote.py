@@ -20,7 +20,7 @@ LONGEST = 2048
 
 
 class Remote(NamedTuple):
-    """`url` never carries a password; `credentials` is what stood before the @ of an http(s) URL, still percent-encoded."""
+    """`url` carries no password; `credentials` is what stood before the @ of an http(s) URL, still percent-encoded."""
 
     scheme: str
     url: str
@@ -70,7 +70,7 @@ def _network(scheme: str, authority: str, path: str) -> Remote:
 
 
 def _local(authority: str, path: str, file_root: str | None) -> Remote:
-    """git decodes percent signs in file URLs, so they are decoded before the path is compared with the allowed directory."""
+    """git decodes percent signs in file URLs, so they are decoded before the path is compared."""
     decoded = unquote(path)
     if authority or not decoded.startswith("/") or "\0" in decoded:
         raise _invalid("write it as file:///path/to/repository")

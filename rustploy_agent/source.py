@@ -27,7 +27,7 @@ from rustploy_agent.remote import parse as parse_url
 from rustploy_agent.steplog import StepLog, masked
 
 if TYPE_CHECKING:
-    from git import Git
+    from git.cmd import Git
 
 PIECE = 256 * 1024
 MOST_SAID = 64 * 1024
@@ -54,11 +54,12 @@ def main(app: str, places: Places) -> None:
     log = StepLog("fetch", app, asked.deployment_id)
     try:
         fetch = job.fetch_of(message)
-        answer = {"version": 1, "deployment_id": asked.deployment_id, "ok": True} | within_deadline(asked, fetch, places, log)
+        found = within_deadline(asked, fetch, places, log)
+        answer = {"version": 1, "deployment_id": asked.deployment_id, "ok": True} | found
     except Refused as refused:
-        log.line(f"{refused.code}: {masked(refused.message)}", priority=3)
+        refused.message = masked(refused.message)
+        log.line(f"{refused.code}: {refused.message}", priority=3)
         answer = job.refusal(asked.deployment_id, refused)
-        answer["message"] = masked(answer["message"])
     job.write_atomically(places.fetch_result, answer)
 
 
@@ -73,7 +74,9 @@ def within_deadline(asked: Job, fetch: Fetch, places: Places, log: StepLog) -> d
     try:
         return perform(asked, fetch, places, log)
     except DeadlineExceeded:
-        raise Refused("fetch_timeout", f"the source was not there after {fetch.timeout_seconds} s", retryable=True) from None
+        raise Refused(
+            "fetch_timeout", f"the source was not there after {fetch.timeout_seconds} s", retryable=True
+        ) from None
     except OSError as error:
         if error.errno in (28, 122):  # ENOSPC, EDQUOT
             raise Refused("disk_full", "the disk is full") from None
@@ -215,8 +218,20 @@ def fetch_one(source: Source, ref: str) -> None:
 def fetch_all(source: Source) -> None:
     source.log.line("the server does not give out single commits; fetching all branches and tags")
     shallow = os.path.exists(f"{source.mirror.repository}/shallow")
-    run(source, "fetch", ["--quiet", "--no-tags", "--prune", *(["--unshallow"] if shallow else []), "--", source.remote.url,
-                          "+refs/heads/*:refs/rustploy-heads/*", "+refs/tags/*:refs/rustploy-tags/*"])
+    run(
+        source,
+        "fetch",
+        [
+            "--quiet",
+            "--no-tags",
+            "--prune",
+            *(["--unshallow"] if shallow else []),
+            "--",
+            source.remote.url,
+            "+refs/heads/*:refs/rustploy-heads/*",
+            "+refs/tags/*:refs/rustploy-tags/*",
+        ],
+    )
 
 
 def has_commit(source: Source, commit: str) -> bool:
@@ -241,12 +256,14 @@ def check_out(source: Source, commit: str, app: str) -> None:
     check_symlinks(source, surveyed.symlinks)
     free = os.statvfs(os.path.dirname(app))
     if free.f_bavail * free.f_frsize < surveyed.bytes + SPARE_BYTES:
-        raise Refused("disk_full", f"the checkout needs {surveyed.bytes // 2**20 + 1} MiB and the disk has no room for it")
+        raise Refused(
+            "disk_full", f"the checkout needs {surveyed.bytes // 2**20 + 1} MiB and the disk has no room for it"
+        )
     if os.path.lexists(app):
         shutil.rmtree(app)
     os.mkdir(app, 0o755)
-    run(source, "read-tree", ["--reset", "-u", commit], GIT_WORK_TREE=app, GIT_INDEX_FILE=source.mirror.index)
-    os.unlink(source.mirror.index)
+    run(source, "read-tree", ["--reset", "-u", commit], GIT_WORK_TREE=app, GIT_INDEX_FILE=source.mirror.checkout_index)
+    os.unlink(source.mirror.checkout_index)
     source.log.line(f"checked out {commit}: {surveyed.files} files, {surveyed.bytes} bytes")
 
 
@@ -277,7 +294,7 @@ def git_door(mirror: Mirror, remote: Remote) -> Git:
     environment = mirror.environment(remote)
     os.environ.clear()
     os.environ.update(environment)
-    from git import Git
+    from git.cmd import Git
 
     return Git(mirror.root)
 
@@ -289,11 +306,19 @@ def run(source: Source, command: str, arguments: list[str], **environment: str) 
 
 
 @contextlib.contextmanager
-def reading(source: Source, command: str, arguments: list[str], *, istream: IO[bytes] | None = None,
-            environment: dict[str, str] | None = None) -> Iterator[Iterator[bytes]]:
-    """Git's standard output, piece by piece. Leaving early, by an exception, kills git and all it started."""
-    process: Any = source.git.execute(["git", command, *arguments], as_process=True, istream=istream, env=environment or {},
-                                      start_new_session=True)
+def reading(
+    source: Source,
+    command: str,
+    arguments: list[str],
+    *,
+    istream: IO[bytes] | None = None,
+    environment: dict[str, str] | None = None,
+) -> Iterator[Iterator[bytes]]:
+    """Git's standard output, piece by piece. An exception in between kills git and all it started."""
+    execute: Any = source.git.execute  # its overloads leave out what it passes on to Popen
+    process = execute(
+        ["git", command, *arguments], as_process=True, istream=istream, env=environment or {}, start_new_session=True
+    )
     said: list[bytes] = []
     listener = threading.Thread(target=listen, args=(process.stderr, said), daemon=True)
     listener.start()

@@ -1,10 +1,10 @@
-"""Lines of a fetch or a build on their way to the journal, with the fields that make `journalctl RUSTPLOY_APP=…` work."""
+"""Lines of a fetch or a build on their way to the journal, with the fields `journalctl RUSTPLOY_APP=…` selects by."""
 
 from __future__ import annotations
 
 import re
 
-# systemd.journal pulls in logging, uuid and datetime (10 ms); the two programs that use this live for a tenth of a second.
+# systemd.journal pulls in logging, uuid and datetime (10 ms); the programs that use this live for a tenth of a second.
 from systemd._journal import sendv
 
 LONGEST_LINE = 8 * 1024
@@ -20,8 +20,12 @@ class StepLog:
     """Sends whole lines; long ones in pieces of LONGEST_LINE characters."""
 
     def __init__(self, step: str, app: str, deployment_id: str) -> None:
-        self._fields = [f"RUSTPLOY_APP={app}", f"RUSTPLOY_DEPLOYMENT={deployment_id}", f"RUSTPLOY_STEP={step}",
-                        f"SYSLOG_IDENTIFIER=rustploy-{step}"]
+        self._fields = [
+            f"RUSTPLOY_APP={app}",
+            f"RUSTPLOY_DEPLOYMENT={deployment_id}",
+            f"RUSTPLOY_STEP={step}",
+            f"SYSLOG_IDENTIFIER=rustploy-{step}",
+        ]
 
     def line(self, text: str, priority: int = 6) -> None:
         for start in range(0, max(len(text), 1), LONGEST_LINE):

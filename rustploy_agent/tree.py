@@ -48,14 +48,20 @@ def survey(lines: Iterable[bytes], max_bytes: int) -> Tree:
         mode, _, blob, size, path = match.groups()
         _check_path(path)
         if mode == b"160000":
-            raise Refused("unsupported_submodule", f"{show(path)} is a git submodule; submodules are not fetched. Commit its "
-                          "files into the repository or install it as a package during the build")
+            raise Refused(
+                "unsupported_submodule",
+                f"{show(path)} is a git submodule; submodules are not fetched. Commit its "
+                "files into the repository or install it as a package during the build",
+            )
         files, total = files + 1, total + int(size)
         if files > MOST_FILES:
             raise Refused("repository_too_large", f"the commit has more than {MOST_FILES} files")
         if total > max_bytes:
-            raise Refused("repository_too_large", f"the commit's files take more than {max_bytes // 2**20} MiB "
-                          f"(the limit was passed at {show(path)})")
+            raise Refused(
+                "repository_too_large",
+                f"the commit's files take more than {max_bytes // 2**20} MiB "
+                f"(the limit was passed at {show(path)})",
+            )
         if mode == b"120000":
             symlinks.append(_symlink(path, blob.decode(), int(size), len(symlinks)))
     return Tree(files, total, symlinks)
@@ -68,11 +74,16 @@ def check_target(path: bytes, target: bytes) -> None:
     while climbs < len(parts) and parts[climbs] == b"..":
         climbs += 1
     if target.startswith(b"/") or climbs > path.count(b"/"):
-        raise Refused("unsafe_symlink", f"{show(path)} is a symbolic link to {show(target)}, which leads out of the repository; "
-                      "links must be relative and stay inside")
+        raise Refused(
+            "unsafe_symlink",
+            f"{show(path)} is a symbolic link to {show(target)}, which leads out of the repository; "
+            "links must be relative and stay inside",
+        )
     if b".." in parts[climbs:] or b"\0" in target or not target:
-        raise Refused("unsafe_symlink", f"{show(path)} is a symbolic link to {show(target)}; write the target without '..' in "
-                      "the middle")
+        raise Refused(
+            "unsafe_symlink",
+            f"{show(path)} is a symbolic link to {show(target)}; write the target without '..' in " "the middle",
+        )
 
 
 def show(path: bytes) -> str:
@@ -82,7 +93,9 @@ def show(path: bytes) -> str:
 
 def _symlink(path: bytes, blob: str, size: int, already: int) -> Symlink:
     if size > LONGEST_TARGET:
-        raise Refused("unsafe_symlink", f"{show(path)} is a symbolic link with a target of {size} bytes; at most {LONGEST_TARGET}")
+        raise Refused(
+            "unsafe_symlink", f"{show(path)} is a symbolic link with a target of {size} bytes; at most {LONGEST_TARGET}"
+        )
     if already >= MOST_SYMLINKS:
         raise Refused("unsafe_symlink", f"the commit has more than {MOST_SYMLINKS} symbolic links")
     return Symlink(path, blob)
@@ -93,6 +106,8 @@ def _check_path(path: bytes) -> None:
         raise Refused("unsafe_path", f"{show(path)}… is longer than {LONGEST_PATH} bytes")
     for name in path.split(b"/"):
         if name in (b"", b".", b"..") or name.lower() == b".git":
-            raise Refused("unsafe_path", f"{show(path)}: a file or directory may not be named {show(name) or 'nothing'!r}")
+            raise Refused(
+                "unsafe_path", f"{show(path)}: a file or directory may not be named {show(name) or 'nothing'!r}"
+            )
         if len(name) > LONGEST_NAME:
             raise Refused("unsafe_path", f"{show(path)}: a name is longer than {LONGEST_NAME} bytes")

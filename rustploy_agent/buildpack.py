@@ -1,0 +1,162 @@
+"""The program of rustploy-build@: runs a shipped buildpack on the checkout that fetch left.
+
+`python3 -I -m rustploy_agent.buildpack APP`. Ends with 0 whenever it wrote results/build.json, refusals included.
+The interface is Heroku's classic one: `bin/compile BUILD_DIR CACHE_DIR ENV_DIR`, then `bin/release BUILD_DIR`.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import sys
+import time
+from typing import Any
+
+from rustploy_agent import child, job
+from rustploy_agent.child import DeadlineExceeded
+from rustploy_agent.job import Build, Job, Refused
+from rustploy_agent.places import Places
+from rustploy_agent.steplog import StepLog, masked
+
+QUOTED_LINES = 5
+LONGEST_QUOTE = 300
+LOWEST_FREE_BYTES = 16 * 2**20
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+#: What compilers and package managers print after the line that says what is wrong.
+NOISE = re.compile(r"^\s*(?:$|[\^~|]+\s*$|at |npm (?:error|ERR!) A complete log|npm (?:error|ERR!)\s*$|\[notice\]|hint:)")
+#: A proxy that root set for the unit is for builds too; nothing else of the environment is.
+INHERITED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+def main(app: str, places: Places) -> None:
+    asked, message = job.parse(job.read_regular(places.job), app)
+    log = StepLog("build", app, asked.deployment_id)
+    try:
+        built = perform(asked, job.build_of(message), places, log)
+        answer = {"version": 1, "deployment_id": asked.deployment_id, "ok": True} | built
+    except Refused as refused:
+        refused.message = masked(refused.message)
+        log.line(f"{refused.code}: {refused.message}", priority=3)
+        answer = job.refusal(asked.deployment_id, refused)
+    job.write_atomically(places.build_result, answer)
+
+
+def perform(asked: Job, build: Build, places: Places, log: StepLog) -> dict[str, Any]:
+    checkout = places.checkout(asked.slug_id)
+    commands = executables(places.buildpacks, build.buildpack)
+    deadline = time.monotonic() + build.timeout_seconds
+    environment = build_environment(places.cache)
+    log.line(f"building with buildpack {build.buildpack}")
+    try:
+        compile_app(commands["compile"], checkout, places.cache, environment, deadline, log)
+        release = release_of(commands["release"], checkout, environment, deadline)
+    except DeadlineExceeded:
+        raise Refused("build_timeout", f"the build did not end within {build.timeout_seconds} s") from None
+    size = disk_usage(checkout)
+    log.line(f"built: {size // 1024} KiB")
+    return {"procfile": procfile_of(checkout), "release": release, "bytes": size}
+
+
+def executables(buildpacks: str, name: str | None) -> dict[str, str]:
+    """Only what the package ships: the name is one path component by its pattern."""
+    if name is None:
+        raise Refused("no_buildpack", "buildpack: none matches the repository; name one with build_mode")
+    found = {part: f"{buildpacks}/{name}/bin/{part}" for part in ("compile", "release")}
+    if not all(os.access(path, os.X_OK) for path in found.values()):
+        known = ", ".join(sorted(each for each in os.listdir(buildpacks) if os.path.isdir(f"{buildpacks}/{each}/bin")))
+        raise Refused("no_buildpack", f"buildpack: there is none named {name}; there are: {known}")
+    return found
+
+
+def build_environment(cache: str) -> dict[str, str]:
+    """The same for every build, so that a build cannot depend on who started it."""
+    home = f"{cache}/home"
+    os.makedirs(home, mode=0o700, exist_ok=True)
+    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return kept | {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": home,
+        "LANG": "C.UTF-8",
+        "TMPDIR": "/tmp",
+        "STACK": stack(),
+        "CI": "1",
+    }
+
+
+def stack() -> str:
+    """Which system the slug is built for, such as debian-12."""
+    with open("/etc/os-release", encoding="utf-8") as file:
+        about = dict(line.strip().partition("=")[::2] for line in file)
+    return "-".join(about.get(key, "").strip('"') for key in ("ID", "VERSION_ID")).rstrip("-")
+
+
+def compile_app(
+    compile_: str, checkout: str, cache: str, environment: dict[str, str], deadline: float, log: StepLog
+) -> None:
+    last: collections.deque[str] = collections.deque(maxlen=QUOTED_LINES)
+
+    def on_line(line: str) -> None:
+        log.line(line)
+        said = CONTROL.sub("", line).strip()
+        if said and not NOISE.match(line):
+            last.append(said[:LONGEST_QUOTE])
+
+    env_dir = f"/tmp/rustploy-env-{os.getpid()}"  # the unit has a /tmp of its own; nothing is put in here
+    os.mkdir(env_dir, 0o700)
+    os.chdir(checkout)
+    status = child.run([compile_, checkout, cache, env_dir], environment, deadline, on_line)
+    os.rmdir(env_dir)
+    if status:
+        raise failure(status, checkout, last)
+
+
+def failure(status: int, checkout: str, last: collections.deque[str]) -> Refused:
+    free = os.statvfs(checkout)
+    said = "; ".join(last)
+    if "No space left on device" in said or free.f_bavail * free.f_frsize < LOWEST_FREE_BYTES:
+        return Refused("disk_full", f"the disk is full; the build said: {said}", exit_status=status)
+    ended = f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
+    return Refused("build_failed", f"the build {ended}; its last lines: {said or '(none)'}", exit_status=status)
+
+
+def release_of(release: str, checkout: str, environment: dict[str, str], deadline: float) -> str:
+    """The YAML that bin/release prints; what it says on standard error is a build failure's reason."""
+    said: list[str] = []
+    with open(os.memfd_create("release"), "w+b") as file:
+        status = child.run([release, checkout], environment, deadline, said.append, output=file.fileno())
+        file.seek(0)
+        printed = file.read(job.TEXT_LIMIT + 1)
+    if status:
+        reason = "; ".join(said[-QUOTED_LINES:])
+        raise Refused("build_failed", f"bin/release ended with {status}: {reason}", exit_status=status)
+    if len(printed) > job.TEXT_LIMIT:
+        raise Refused("build_failed", f"bin/release printed more than {job.TEXT_LIMIT // 1024} KiB")
+    return printed.decode("utf-8", "replace")
+
+
+def procfile_of(checkout: str) -> str | None:
+    try:
+        return job.read_optional(f"{checkout}/Procfile")
+    except ValueError as error:
+        raise Refused("build_failed", str(error)) from None
+
+
+def disk_usage(top: str) -> int:
+    """Bytes on disk of everything below, links not followed; a hard link counts each time."""
+    total = 0
+    pending = [top]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+    return total
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    main(sys.argv[1], Places.of(sys.argv[1]))
+    sys.stdout.flush()
+    os._exit(0)
