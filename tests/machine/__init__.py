@@ -2,12 +2,12 @@
 
     from tests.machine import Machine
 
-    python3 -m tests.machine boot [bookworm|trixie]    boots one with the package built and installed, leaves it running,
-                                                       says how to enter, look around and end it
+    python3 -m tests.machine boot [bookworm|trixie]    boots one with the package built and installed, leaves it
+                                                       running, says how to enter, look around and end it
     python3 -m tests.machine bare [bookworm|trixie]    the same without the package
     python3 -m tests.machine shell NAME                a root shell in a running one
     python3 -m tests.machine run NAME COMMAND…         one command in it
-    python3 -m tests.machine update NAME               builds the package from the work tree and installs it over the old one
+    python3 -m tests.machine update NAME               builds the package from the work tree and installs it in there
     python3 -m tests.machine list
     python3 -m tests.machine end NAME
 

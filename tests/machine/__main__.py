@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import tests.machine as package
@@ -46,7 +47,7 @@ def run(name: str, *command: str) -> None:
 
 def show() -> None:
     for place in places.taken():
-        state = "running" if "nspawn" in place.processes() else "left over"
+        state = "running" if "machine" in place.processes() else "left over"
         print(f"{place.name}\t{state}\tports {place.port} to {place.last_port}")
 
 
@@ -54,7 +55,15 @@ def end(name: str) -> None:
     Machine.attach(name).end()
 
 
-COMMANDS = {"boot": boot, "bare": bare, "update": update, "shell": shell, "run": run, "list": show, "end": end}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "boot": boot,
+    "bare": bare,
+    "update": update,
+    "shell": shell,
+    "run": run,
+    "list": show,
+    "end": end,
+}
 
 if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
     raise SystemExit(package.__doc__)

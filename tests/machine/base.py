@@ -2,10 +2,13 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
+
+from tests.machine import places
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEBIAN_ROOT = REPOSITORY / "packaging" / "debian-root"
@@ -22,6 +25,7 @@ def base_root(release: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not root.is_dir():
             _build(release, root)
+            _remove_old(release, root)
     return root
 
 
@@ -31,3 +35,11 @@ def _build(release: str, root: Path) -> None:
         shutil.rmtree(unfinished)
     subprocess.run([DEBIAN_ROOT, "build", release, unfinished], check=True)
     unfinished.rename(root)
+
+
+def _remove_old(release: str, current: Path) -> None:
+    """A root that a machine lies over must stay."""
+    used = {json.loads(file.read_text())["base"] for file in places.RUN.glob("*/machine.json")}
+    for root in CACHE.glob(f"{release}-*"):
+        if root != current and str(root) not in used:
+            shutil.rmtree(root)

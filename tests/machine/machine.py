@@ -1,5 +1,6 @@
 """Machine: boot a Debian, run commands in it, install the package, talk to the agent."""
 
+import contextlib
 import ctypes
 import http.client
 import json as jsonlib
@@ -7,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -35,7 +36,7 @@ class Machine:
         self.release = release
         self.token: str | None = None
         self.repositories = Repositories(self)
-        self._nspawn: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def create(cls, release: str, *, outlive: bool = False) -> "Machine":
@@ -45,7 +46,11 @@ class Machine:
         for part in ("upper", "work", "root"):
             (machine.place.data / part).mkdir(parents=True)
         (machine.place.state / "machine.json").write_text(jsonlib.dumps({"release": release, "base": str(base)}))
-        machine.boot(outlive=outlive)
+        try:
+            machine.boot(outlive=outlive)
+        except BaseException:
+            machine.end()
+            raise
         return machine
 
     @classmethod
@@ -58,9 +63,11 @@ class Machine:
 
     def boot(self, *, outlive: bool = False) -> None:
         base = jsonlib.loads((self.place.state / "machine.json").read_text())["base"]
-        argv = ["unshare", "--mount", "--propagation", "private", LAUNCH, base, self.place.data, self.place.name]
+        # systemd-nspawn alone would leave the machine behind when it is killed; a process namespace around it does not.
+        alone = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        argv = [*alone, LAUNCH, base, self.place.data, self.place.name]
         with (self.place.data / "console.log").open("ab") as console:
-            self._nspawn = subprocess.Popen(
+            self._process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -68,14 +75,14 @@ class Machine:
                 start_new_session=True,
                 preexec_fn=None if outlive else _die_with_parent,
             )
-        self.place.claim(owner=os.getpid(), nspawn=self._nspawn.pid)
+        self.place.claim(owner=os.getpid(), machine=self._process.pid)
         self.wait_until_up()
 
     def wait_until_up(self) -> None:
         self.wait_for(self._is_up, 60, "systemd to have finished booting")
 
     def _is_up(self) -> bool:
-        if self._nspawn is not None and self._nspawn.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:
             raise RuntimeError(f"the machine ended while booting: {self.console()}")
         if self._leader() is None:
             return False
@@ -94,16 +101,18 @@ class Machine:
 
     def power_cut(self) -> None:
         """Every process dies at once; `boot()` starts it again from what was written."""
-        nspawn = self.place.processes().get("nspawn")
-        if nspawn is not None:
-            os.kill(nspawn, signal.SIGKILL)
-        if self._nspawn is not None:
-            self._nspawn.wait(30)
-        self.wait_for(lambda: "nspawn" not in self.place.processes(), 30, "the machine to be gone")
+        leader = self._leader()
+        process = self.place.processes().get("machine")
+        if process is not None:
+            os.kill(process, signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait(30)
+        gone = [pid for pid in (process, leader) if pid is not None]
+        self.wait_for(lambda: all(places.started(pid) is None for pid in gone), 30, "the machine to be gone")
 
     def end(self) -> None:
         self.power_cut()
-        self.place.release()
+        self.place.free()
 
     @property
     def name(self) -> str:
@@ -118,12 +127,10 @@ class Machine:
         return leader
 
     def _leader(self) -> int | None:
-        nspawn = self.place.processes().get("nspawn")
-        try:
-            children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()
-            return next((int(child) for child in children if _is_init(child)), None)
-        except (FileNotFoundError, ProcessLookupError):
+        process = self.place.processes().get("machine")
+        if process is None:
             return None
+        return next((pid for pid in _descendants(process) if _is_init(pid)), None)
 
     # --- commands and files
 
@@ -151,12 +158,16 @@ class Machine:
         )
         if check and done.returncode != 0:
             command = " ".join(map(str, argv))
-            raise AssertionError(f"`{command}` ended with {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+            raise AssertionError(
+                f"`{command}` ended with {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
+            )
         return done
 
     def write(self, path: str, text: str, mode: int = 0o644, owner: str = "root:root") -> None:
         user, _, group = owner.partition(":")
-        self.run(["install", "-D", f"--mode={mode:o}", f"--owner={user}", f"--group={group}", "/dev/stdin", path], input=text)
+        self.run(
+            ["install", "-D", f"--mode={mode:o}", f"--owner={user}", f"--group={group}", "/dev/stdin", path], input=text
+        )
 
     def read(self, path: str) -> str:
         return self.run(["cat", "--", path]).stdout
@@ -212,15 +223,15 @@ class Machine:
 
     def apt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         options = ["--yes", "--quiet", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"]
-        return self.run(
-            ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *options, *arguments], timeout=300
-        )
+        return self.run(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *options, *arguments], timeout=300)
 
     def wait_for_agent(self, seconds: float = 30) -> None:
         try:
             self.wait_for(self._agent_answers, seconds, "the agent to answer")
         except AssertionError:
-            status = self.run(["systemctl", "status", "--no-pager", "--lines=50", "rustploy-agent.service"], check=False)
+            status = self.run(
+                ["systemctl", "status", "--no-pager", "--lines=50", "rustploy-agent.service"], check=False
+            )
             raise AssertionError(f"the agent does not answer\n{status.stdout}{status.stderr}") from None
 
     def _agent_answers(self) -> bool:
@@ -256,7 +267,7 @@ class Machine:
         finally:
             connection.close()
         is_json = answer.headers.get_content_type() == "application/json" and text
-        return Response(answer.status, answer.headers, jsonlib.loads(text) if is_json else text)
+        return Response(answer.status, dict(answer.headers), jsonlib.loads(text) if is_json else text)
 
 
 def build_deb(directory: Path) -> Path:
@@ -265,9 +276,20 @@ def build_deb(directory: Path) -> Path:
     return next(directory.glob("rustploy-agent_*.deb"))
 
 
-def _is_init(pid: str) -> bool:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return any(line.startswith("NSpid:") and line.endswith("\t1") for line in status.splitlines())
+def _descendants(pid: int) -> Iterator[int]:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            yield int(child)
+            yield from _descendants(int(child))
+
+
+def _is_init(pid: int) -> bool:
+    """Number 1 of the machine's process namespace, which lies in the one that `boot` made."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("NSpid:"):
+                return line.split()[3:] == ["1"]
+    return False
 
 
 def _die_with_parent() -> None:

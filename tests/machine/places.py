@@ -1,9 +1,11 @@
 """Where machines live on the host: a directory each, with the block of ports that goes with it."""
 
+import contextlib
 import json
 import os
 import shutil
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +42,8 @@ class Place:
         return RUN / str(self.number)
 
     def claim(self, **processes: int) -> None:
-        """Note the processes this place belongs to, so that a killed run's leftovers can be told from a living machine."""
-        known = {role: [pid, _started(pid)] for role, pid in processes.items()}
+        """Note whose place this is, so that a killed run's leftovers can be told from a living machine."""
+        known = {role: [pid, started(pid)] for role, pid in processes.items()}
         temporary = self.state / "processes.new"
         temporary.write_text(json.dumps(known))
         temporary.rename(self.state / "processes.json")
@@ -52,11 +54,13 @@ class Place:
             known = json.loads((self.state / "processes.json").read_text())
         except FileNotFoundError:
             return {}
-        return {role: pid for role, (pid, started) in known.items() if _started(pid) == started}
+        return {role: pid for role, (pid, since) in known.items() if started(pid) == since}
 
-    def release(self) -> None:
+    def free(self) -> None:
+        """Clear away what an ended machine left."""
         for hierarchy in [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*/")]:
-            _remove_cgroup(hierarchy / self.name)
+            if (hierarchy / self.name).is_dir():
+                _remove_cgroup(hierarchy / self.name)
         shutil.rmtree(self.data, ignore_errors=True)
         shutil.rmtree(self.state, ignore_errors=True)
 
@@ -66,7 +70,7 @@ def take() -> Place:
     RUN.mkdir(exist_ok=True)
     for place in taken():
         if not place.processes():
-            place.release()
+            place.free()
     for number in range(BLOCKS):
         place = Place(number)
         try:
@@ -76,7 +80,7 @@ def take() -> Place:
         place.claim(owner=os.getpid())
         if _is_free(place.port):
             return place
-        place.release()
+        place.free()
     raise RuntimeError(f"no free block of ports between {FIRST_PORT} and {FIRST_PORT + BLOCK * BLOCKS}")
 
 
@@ -86,7 +90,7 @@ def taken() -> list[Place]:
 
 def find(name: str) -> Place:
     for place in taken():
-        if place.name == name and "nspawn" in place.processes():
+        if place.name == name and "machine" in place.processes():
             return place
     raise LookupError(f"no machine named {name} is running; `python3 -m tests.machine list` shows them")
 
@@ -101,7 +105,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _started(pid: int) -> str | None:
+def started(pid: int) -> str | None:
     """When the process started, in clock ticks since boot; with the number it names one process for ever."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -112,8 +116,10 @@ def _started(pid: int) -> str | None:
 
 
 def _remove_cgroup(group: Path) -> None:
-    for directory, _, _ in sorted(os.walk(group), reverse=True):
-        try:
-            Path(directory).rmdir()
-        except OSError:
-            return
+    """The kernel needs a moment to let the last process go; a directory that stays does no harm."""
+    deadline = time.monotonic() + 2
+    while group.exists() and time.monotonic() < deadline:
+        for directory, _, _ in sorted(os.walk(group), reverse=True):
+            with contextlib.suppress(OSError):
+                Path(directory).rmdir()
+        time.sleep(0.01)
