@@ -17,6 +17,8 @@ from rustploy_agent.run import Run
 STAY_UP_SECONDS = 3
 START_SECONDS = 30
 STOP_SECONDS = 60
+#: Lines of an app quoted in a failure, and how long journald may take to store those of a process that just ended.
+LAST_LINES, JOURNAL_SECONDS = 10, 0.3
 
 
 def process_types(app: App) -> list[str]:
@@ -108,7 +110,10 @@ def _exited(run: Run, unit: str) -> DeploymentFailed:
 
 
 def _with_last_lines(sentence: str, unit: str) -> str:
-    lines = [line[:500] for line in journal.unit_lines(unit, 10)]
+    lines = [line[:500] for line in journal.unit_lines(unit, LAST_LINES)]
+    if not lines:
+        time.sleep(JOURNAL_SECONDS)
+        lines = [line[:500] for line in journal.unit_lines(unit, LAST_LINES)]
     return sentence if not lines else f"{sentence}; its last lines:\n" + "\n".join(lines)
 
 

@@ -39,7 +39,7 @@ def find(key: str) -> App:
     return app
 
 
-def create(name: str, settings: Settings, applier: Applier) -> App:
+def create(name: str, settings: Settings, systemd: Systemd, applier: Applier) -> App:
     """The app with its users, directories and units; nothing is left when apply refuses it."""
     try:
         with database.atomic("IMMEDIATE"):
@@ -52,7 +52,7 @@ def create(name: str, settings: Settings, applier: Applier) -> App:
     try:
         applier.ensure(name)
     except AgentError:
-        _forget(app)
+        remove(app, settings, systemd, applier)
         raise
     return app
 
@@ -95,7 +95,7 @@ def import_repository(
 ) -> App:
     """Creates or updates the app of that name once its repository was fetched; a refused one changes nothing."""
     existing = App.get_or_none((App.name == request["name"]) & ~App.deleting)
-    app = existing or create(request["name"], settings, applier)
+    app = existing or create(request["name"], settings, systemd, applier)
     try:
         with worker.hold(app.id, HOLD_SECONDS):
             found = _inspect(app, request, settings, systemd, applier)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import threading
 import zlib
 from dataclasses import dataclass
 
+from peewee import OperationalError
+
 from rustploy_agent.clock import now_ms
 from rustploy_agent.models import Meta, Token, User, database
 
+log = logging.getLogger(__name__)
 PREFIX = "rpt_"
 SCOPES = ("read", "deploy", "admin")
 #: `last_used` is written at most this often, so that reading needs no disk write.
@@ -51,8 +55,16 @@ def caller_of(secret: str) -> Caller | None:
     if token is None or token.revoked_at_unix_ms is not None or (token.expires_at_unix_ms or now + 1) <= now:
         return None
     if now - (token.last_used_at_unix_ms or 0) >= LAST_USED_MS:
-        Token.update(last_used_at_unix_ms=now).where(Token.id == token.id).execute()
+        _note_use(token, now)
     return Caller(token.name, token.id, tuple(token.scopes))
+
+
+def _note_use(token: Token, now: int) -> None:
+    """A full disk must not keep anybody from reading, so here alone a failed write is only reported."""
+    try:
+        Token.update(last_used_at_unix_ms=now).where(Token.id == token.id).execute()
+    except OperationalError as error:
+        log.warning("last use of token %s was not noted: %s", token.id, error)
 
 
 def revoke(token: Token) -> None:

@@ -86,7 +86,7 @@ def _disk(settings: Settings) -> Trouble:
         return None
     return (
         f"{free >> 20} MiB are free on {settings.paths.state}, deployments need {settings.min_free_bytes >> 20} MiB",
-        "free space, lower releases.keep or disk.min_free_mib in agent.yaml",
+        "free space, or lower releases.keep or disk.min_free_mib in agent.yaml",
     )
 
 

@@ -62,14 +62,15 @@ class Worker:
         message = {"error_code": "cancelled", "last_error": "the deployment was cancelled"}
         if deployment.move(("queued", "retrying"), "failed", **message):
             return
+        asked = Deployment.update(cancel_requested=True).where(
+            Deployment.id == deployment.id, Deployment.status == "deploying"
+        )
+        if not asked.execute():
+            status = Deployment.get_by_id(deployment.id).status
+            raise Conflict(f"the deployment is {status} and cannot be cancelled any more", code="not_cancellable")
         run = self._runs.get(deployment.id)
-        if run is None or run.deployment.status != "deploying":
-            raise Conflict(
-                f"the deployment is {Deployment.get_by_id(deployment.id).status} and cannot be cancelled",
-                code="not_cancellable",
-            )
-        Deployment.update(cancel_requested=True).where(Deployment.id == deployment.id).execute()
-        run.cancelled.set()
+        if run is not None:
+            run.cancelled.set()
 
     @contextlib.contextmanager
     def hold(self, app_id: str, seconds: float) -> Iterator[None]:

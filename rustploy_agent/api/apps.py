@@ -96,7 +96,7 @@ def create_app() -> tuple[dict[str, Any], int]:
     fields = body()
     name = fields.required("name", app_name, "")
     complete(fields)
-    return view(apps.create(name, core().settings, core().applier)), 201
+    return view(apps.create(name, core().settings, core().systemd, core().applier)), 201
 
 
 @resource.route("/apps", scope="read")
@@ -111,7 +111,7 @@ def show_app(app_id: str) -> dict[str, Any]:
 
 @resource.route("/apps/<app_id>", methods=["PATCH"], scope="admin")
 def change_app(app_id: str) -> dict[str, Any]:
-    """Limits take effect at once for what is started next; running processes keep theirs until they restart."""
+    """The limits of running processes change too; both slots carry them."""
     app, fields = apps.find(app_id), body()
     limits = fields.object("limits", required=True)
     changed = {key: value for key, parse in LIMITS.items() if (value := limits.maybe(key, parse)) is not None}

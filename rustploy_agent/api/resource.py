@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flask import Blueprint, current_app, g, request
+from werkzeug.exceptions import BadRequest
 
 from rustploy_agent import auth
 from rustploy_agent.core import Core
@@ -84,6 +85,8 @@ def body(*, optional: bool = False) -> Fields:
         value = request.get_json()
     except RecursionError:
         raise InvalidRequest("the JSON is nested too deeply", code="invalid_json") from None
+    except BadRequest:
+        raise InvalidRequest("the body is not valid JSON", code="invalid_json") from None
     fields = Fields(value)
     if fields.problems:
         raise InvalidRequest("the body must be a JSON object", code="invalid_json")
