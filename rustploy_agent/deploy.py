@@ -10,15 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from rustploy_agent import activation, jobs, manifest, releases, units
+from rustploy_agent import activation, jobs, manifest, precedence, releases, units
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
 from rustploy_agent.models import App, Deployment, Release, Slot, Slug
 from rustploy_agent.ports import allocate
 from rustploy_agent.process import sync_filesystem
 from rustploy_agent.run import Run
-
-#: Procfile's name for the release phase; it is no process that stays.
-RELEASE = "release"
 
 
 def deploy(run: Run) -> None:
@@ -151,10 +148,7 @@ def parse_manifest(text: str | None) -> dict[str, Any] | None:
 
 
 def choose_buildpack(app: App, found: dict[str, Any]) -> str:
-    """Request, then manifest, then detection."""
-    wanted = (parse_manifest(found["manifest"]) or {}).get("build", {}).get("mode")
-    mode: str = app.build_mode if app.build_mode != "auto" else wanted or "auto"
-    buildpack: str | None = found["buildpack"] if mode == "auto" else mode
+    buildpack = precedence.buildpack(app.build_mode, parse_manifest(found["manifest"]), found["buildpack"])
     if buildpack is None:
         raise DeploymentFailed(
             "no_buildpack",
@@ -189,11 +183,11 @@ def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Fu
     )
     releases.seal(directory)
     try:
-        start_command = ((source.manifest or {}).get("app") or {}).get("start_command")
+        start_command = precedence.start_command(source.manifest)
         processes = manifest.processes(built["release"], built["procfile"], start_command)
     except InvalidManifest as error:
         raise DeploymentFailed(error.code, error.message) from None
-    if not set(processes) - {RELEASE}:
+    if not set(processes) - {precedence.RELEASE}:
         raise DeploymentFailed(
             "no_process", "nothing says how to start the app; add a Procfile with a line `web: <command>`"
         )
@@ -211,11 +205,8 @@ def finish_slug(slug: Slug, synced: Future[None] | None) -> None:
 
 
 def make_release(run: Run, slug: Slug) -> Release:
-    """Request, then manifest, then the default."""
-    about: dict[str, Any] = slug.manifest or {}
-    health_path = run.app.runtime.get("healthcheck_path") or (about.get("app") or {}).get("healthcheck_path") or "/"
-    migrations = about.get("migrations") or {}
-    command = migrations.get("command") if migrations.get("enabled") else slug.processes.get(RELEASE)
+    health_path = precedence.health_path(run.app.runtime, slug.manifest)
+    command = precedence.release_command(slug.manifest, slug.processes)
     release = releases.make_release(run.app, slug, health_path, command)
     Deployment.update(release_id=release.id).where(Deployment.id == run.deployment.id).execute()
     run.deployment.release_id = release.id
@@ -224,7 +215,7 @@ def make_release(run: Run, slug: Slug) -> Release:
 
 def prepare_processes(run: Run, release: Release, prepared: Future[None] | None) -> None:
     """Users, limits and units of the release's process types exist when this returns; those that leave go in prune."""
-    wanted = set(release.processes) - {RELEASE}
+    wanted = set(release.processes) - {precedence.RELEASE}
     try:
         allocate(run.settings, run.app, wanted | set(activation.process_types(run.app)))
     except Unavailable as error:
@@ -256,7 +247,7 @@ def release_phase(run: Run, release: Release) -> None:
 def prune(run: Run, release: Release) -> None:
     run.mark("prune")
     releases.prune(run.app, run.settings)
-    allocate(run.settings, run.app, set(release.processes) - {RELEASE})
+    allocate(run.settings, run.app, set(release.processes) - {precedence.RELEASE})
     run.applier.ensure(run.app.name)
 
 

@@ -143,6 +143,18 @@ def url_scheme(url: str) -> str:
     return urlsplit(url).scheme.lower() if "://" in url else "ssh"
 
 
+def masked_url(url: str) -> str:
+    """The URL as it may be shown: a password or token in it is starred out."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    credentials, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url
+    user, colon, _ = credentials.partition(":")
+    return parts._replace(netloc=f"{user}:***@{host}" if colon else f"***@{host}").geturl()
+
+
 def repository_part(value: object) -> str:
     """Owner or name of a hosted repository; owners may be nested groups."""
     part = text(value, longest=200)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rustploy_agent import activation, apps, desired, health, units
+from rustploy_agent import activation, apps, desired, health, precedence, units
 from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import InvalidRequest, NotFound
@@ -18,6 +18,7 @@ from rustploy_agent.names import (
     commit_sha,
     git_ref,
     health_path,
+    masked_url,
     repository_part,
     url_scheme,
 )
@@ -135,13 +136,27 @@ def show_config(app_id: str) -> dict[str, Any]:
         raise NotFound("the app was never imported from a repository", code="config_not_found")
     return {
         "app_id": app.id,
-        "repository": app.repository,
+        "repository": app.repository | {"clone_url": masked_url(app.repository["clone_url"])},
         "source": app.source,
         "build_mode": app.build_mode,
         "runtime": app.runtime,
         "detection": app.detection,
         "dependency_profile": app.dependency_profile,
         "manifest": app.manifest,
+        "effective": _effective(app),
+    }
+
+
+def _effective(app: App) -> dict[str, Any]:
+    """What the next deployment goes by; `processes` are those of the release that runs now."""
+    release = Release.get_or_none(Release.id == app.active_release_id)
+    return {
+        "build_mode": precedence.buildpack(app.build_mode, app.manifest, precedence.AUTO),
+        "healthcheck_path": precedence.health_path(app.runtime, app.manifest),
+        "start_command": precedence.start_command(app.manifest),
+        "release_command": precedence.release_command(app.manifest, release.processes if release else {}),
+        "processes": release.processes if release else {},
+        "limits": vars(desired.limits_of(app, core().settings)),
     }
 
 

@@ -1,0 +1,43 @@
+"""Which of several wishes holds: what the request said, then rustploy.yaml, then detection, then the default.
+
+One place for the rule; deployments follow it and the effective configuration shows it. A manifest is what
+`manifest.parse` returns, or None when the repository has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+AUTO, DEFAULT_HEALTH_PATH = "auto", "/"
+#: Procfile's name for the release phase; it is no process that stays.
+RELEASE = "release"
+
+Manifest = Mapping[str, Any] | None
+
+
+def buildpack(requested: str, manifest: Manifest, detected: str | None) -> str | None:
+    """The buildpack's name; None when nothing recognises the repository."""
+    for wanted in (requested, _get(manifest, "build", "mode")):
+        if wanted not in (None, AUTO):
+            return str(wanted)
+    return detected
+
+
+def health_path(runtime: Mapping[str, Any], manifest: Manifest) -> str:
+    return runtime.get("healthcheck_path") or _get(manifest, "app", "healthcheck_path") or DEFAULT_HEALTH_PATH
+
+
+def start_command(manifest: Manifest) -> str | None:
+    return _get(manifest, "app", "start_command")
+
+
+def release_command(manifest: Manifest, processes: Mapping[str, str]) -> str | None:
+    """The manifest's migrations, if enabled, else Procfile's `release`."""
+    if _get(manifest, "migrations", "enabled"):
+        return _get(manifest, "migrations", "command")
+    return processes.get(RELEASE)
+
+
+def _get(manifest: Manifest, section: str, key: str) -> Any:
+    return ((manifest or {}).get(section) or {}).get(key)
