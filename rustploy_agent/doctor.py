@@ -122,7 +122,7 @@ def _caddy(_: Settings) -> Trouble:
     if state == "active" and listeners(2019):
         return (
             "caddy.service has its admin API on TCP port 2019, where every app on this host can reconfigure it",
-            "put `admin off` or `admin unix//run/caddy/admin.sock` into /etc/caddy/Caddyfile, or systemctl disable --now caddy",
+            "put `admin off` into /etc/caddy/Caddyfile and restart caddy, or systemctl disable --now caddy",
         )
     return None
 
