@@ -29,14 +29,14 @@ def health_path(runtime: Mapping[str, Any], manifest: Manifest) -> str:
 
 
 def start_command(manifest: Manifest) -> str | None:
-    return _get(manifest, "app", "start_command")
+    command: str | None = _get(manifest, "app", "start_command")
+    return command
 
 
 def release_command(manifest: Manifest, processes: Mapping[str, str]) -> str | None:
     """The manifest's migrations, if enabled, else Procfile's `release`."""
-    if _get(manifest, "migrations", "enabled"):
-        return _get(manifest, "migrations", "command")
-    return processes.get(RELEASE)
+    command: str | None = _get(manifest, "migrations", "command")
+    return command if _get(manifest, "migrations", "enabled") else processes.get(RELEASE)
 
 
 def _get(manifest: Manifest, section: str, key: str) -> Any:
