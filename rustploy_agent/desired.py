@@ -10,7 +10,7 @@ from typing import Any
 from rustploy_agent import files, units
 from rustploy_agent.config import Limits, Settings
 from rustploy_agent.errors import ApplyFailed
-from rustploy_agent.models import App, Process, Slot, Slug
+from rustploy_agent.models import App, Deployment, Process, Slot, Slug
 from rustploy_agent.systemd import Systemd
 
 RUN_SECONDS = 60
@@ -25,23 +25,33 @@ def render(settings: Settings) -> bytes:
     """The whole desired state; equal databases give equal bytes."""
     apps = [_app(app, settings) for app in App.select().where(~App.deleting).order_by(App.name)]
     leaving = [app.name for app in App.select().where(App.deleting).order_by(App.name)]
-    return json.dumps({"version": 1, "apps": apps, "remove_apps": leaving}, sort_keys=True).encode()
+    denied = [
+        {"first": settings.first_port, "last": settings.last_port},
+        {"first": settings.listen_port, "last": settings.listen_port},
+    ]
+    wish = {"version": 1, "apps": apps, "remove_apps": leaving, "deny_ports": denied}
+    return json.dumps(wish, sort_keys=True).encode()
 
 
 def _app(app: App, settings: Settings) -> dict[str, Any]:
     carried = {slot.letter: slot.deployment_id for slot in Slot.select().where(Slot.app == app)}
-    processes = [
-        {
-            "type": process.type,
-            **vars(limits_of(app, settings)),
-            "slots": {
-                letter: {"port": process.port(letter), "deployment_id": carried.get(letter)} for letter in ("a", "b")
-            },
-        }
-        for process in Process.select().where(Process.app == app).order_by(Process.type)
-    ]
+    newest = Deployment.select().where(Deployment.id.in_(list(carried.values())))
+    newest = newest.order_by(Deployment.created_at_unix_ms.desc(), Deployment.id).first()
     removing = Slug.select().where(Slug.app == app, Slug.state == "removing").order_by(Slug.id)
-    return {"name": app.name, "processes": processes, "remove_slugs": [slug.id for slug in removing]}
+    return {
+        "name": app.name,
+        "deployment_id": newest.id if newest else None,
+        "processes": [
+            _process(app, process, carried, settings)
+            for process in Process.select().where(Process.app == app).order_by(Process.type)
+        ],
+        "remove_slugs": [slug.id for slug in removing],
+    }
+
+
+def _process(app: App, process: Process, carried: dict[str, str | None], settings: Settings) -> dict[str, Any]:
+    slots = {slot: {"port": process.port(slot), "deployment_id": carried.get(slot)} for slot in ("a", "b")}
+    return {"type": process.type, **vars(limits_of(app, settings)), "slots": slots}
 
 
 class Applier:
