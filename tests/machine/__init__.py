@@ -16,6 +16,6 @@ machine is an overlay over one of them, starts in a second, and is gone with eve
 Machines share the host's network, so each has its own block of 500 ports: the first is the agent's.
 """
 
-from tests.machine.machine import Machine, Response
+from tests.machine.machine import Machine, Response, build_deb
 
-__all__ = ["Machine", "Response"]
+__all__ = ["Machine", "Response", "build_deb"]
