@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-import threading
 import zlib
 from dataclasses import dataclass
 
 from peewee import OperationalError
 
 from rustploy_agent.clock import now_ms
-from rustploy_agent.models import Meta, Token, User, database
+from rustploy_agent.models import Meta, Session, Token, User, database
+from rustploy_agent.passwords import hash_password
 
 log = logging.getLogger(__name__)
 PREFIX = "rpt_"
 SCOPES = ("read", "deploy", "admin")
 #: `last_used` is written at most this often, so that reading needs no disk write.
 LAST_USED_MS = 60_000
-_one_hash_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def _close_bootstrap() -> None:
 
 
 def reset_admin_password(email: str) -> tuple[str, str]:
-    """E-mail and new random password of the admin, who is created when there is none."""
+    """E-mail and new random password of the admin, who is created when there is none; all sessions end."""
     password = secrets.token_urlsafe(15)
     with database.atomic("IMMEDIATE"):
         _close_bootstrap()
@@ -91,19 +90,12 @@ def reset_admin_password(email: str) -> tuple[str, str]:
             admin = User.create(email=email, password_hash=hashed)
         else:
             User.update(password_hash=hashed).where(User.id == admin.id).execute()
+            Session.delete().where(Session.user == admin).execute()
     return admin.email, password
 
 
 def has_admin() -> bool:
     return bool(User.select().where(User.role == "admin").exists())
-
-
-def hash_password(password: str) -> str:
-    """Argon2id with OWASP's parameters (19 MiB, 2 passes, 1 lane), one at a time because each takes the memory."""
-    from argon2 import PasswordHasher
-
-    with _one_hash_at_a_time:
-        return str(PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(password))
 
 
 def _checksum(body: str) -> str:

@@ -60,6 +60,15 @@ class Conflict(AgentError):
     status = 409
 
 
+class TooManyRequests(AgentError):
+    code = "too_many_requests"
+    status = 429
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Unavailable(AgentError):
     """The request was right and may work later."""
 

@@ -150,6 +150,14 @@ class User(Model):
     created_at_unix_ms = peewee.IntegerField(default=now_ms)
 
 
+class Session(Model):
+    id = peewee.TextField(primary_key=True, default=new_id)
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    secret_hash = peewee.TextField(unique=True)
+    created_at_unix_ms = peewee.IntegerField(default=now_ms)
+    expires_at_unix_ms = peewee.IntegerField()
+
+
 class Token(Model):
     id = peewee.TextField(primary_key=True, default=new_id)
     name = peewee.TextField()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from rustploy_agent.api import apps, deployments, env, errors, health, tokens
+from rustploy_agent.api import apps, deployments, env, errors, health, sessions, tokens
 from rustploy_agent.core import Core
 
 LARGEST_BODY = 1024 * 1024
@@ -15,7 +15,7 @@ def create_app(core: Core) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.extensions["rustploy"] = core
     app.url_map.strict_slashes = False
-    for module in (apps, env, deployments, tokens):
+    for module in (apps, env, deployments, tokens, sessions):
         app.register_blueprint(module.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, name="health-alias", url_prefix="/")

@@ -10,7 +10,7 @@ from flask import Flask, Response, jsonify
 from peewee import OperationalError
 from werkzeug.exceptions import HTTPException
 
-from rustploy_agent.errors import AgentError
+from rustploy_agent.errors import AgentError, TooManyRequests
 
 log = logging.getLogger(__name__)
 CODES = {
@@ -41,6 +41,8 @@ def _agent_error(error: AgentError) -> Response:
     response = shape(status, error.code, error.message, [vars(detail) for detail in error.details])
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, TooManyRequests):
+        response.headers["Retry-After"] = str(error.retry_after)
     if status == 503:
         response.headers["Retry-After"] = "30"
     return response

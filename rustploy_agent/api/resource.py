@@ -10,22 +10,26 @@ from typing import Any, TypeVar
 from flask import Blueprint, current_app, g, request
 from werkzeug.exceptions import BadRequest
 
-from rustploy_agent import auth
+from rustploy_agent import auth, sessions
 from rustploy_agent.core import Core
 from rustploy_agent.errors import Forbidden, InvalidRequest, Unauthorized
 from rustploy_agent.fields import Fields
+from rustploy_agent.models import Session
 
 View = TypeVar("View", bound=Callable[..., Any])
-#: For routes that anybody may call.
-ANYBODY = "anybody"
+#: For routes that anybody may call, and for those that need a session, whoever's it is.
+ANYBODY, SESSION = "anybody", "session"
+COOKIE = "rustploy_session"
+#: What a browser says of a request that this very site, or the person at the address bar, has caused.
+OWN_SITE = ("same-origin", "none")
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
 
 
 class Resource(Blueprint):
-    """A blueprint whose routes must say who may call them: `read`, `deploy`, `admin` or ANYBODY."""
+    """A blueprint whose routes must say who may call them: `read`, `deploy`, `admin`, ANYBODY or SESSION."""
 
     def route(self, rule: str, *, scope: str | None = None, **options: Any) -> Callable[[View], View]:
-        if scope not in (*auth.SCOPES, ANYBODY):
+        if scope not in (*auth.SCOPES, ANYBODY, SESSION):
             raise TypeError(f"route {rule} must declare its scope")
 
         def register(view: View) -> View:
@@ -49,6 +53,11 @@ def core() -> Core:
 def authorise(scope: str) -> None:
     if scope == ANYBODY:
         return
+    if scope == SESSION:
+        g.session = _session()
+        if g.session is None:
+            raise Unauthorized("there is no session; log in with POST /api/v1/auth/login")
+        return
     g.caller = _caller()
     if not g.caller.may(scope):
         raise Forbidden(
@@ -59,6 +68,9 @@ def authorise(scope: str) -> None:
 def _caller() -> auth.Caller:
     header = request.headers.get("Authorization", "")
     if not header:
+        session = _session()
+        if session is not None:
+            return sessions.caller(session)
         if auth.bootstrap_open() and _from_this_host():
             return auth.Caller("bootstrap", None, ("admin",))
         raise Unauthorized("credentials are missing; send Authorization: Bearer <token>")
@@ -67,6 +79,28 @@ def _caller() -> auth.Caller:
     if caller is None:
         raise Unauthorized("the token is unknown, expired or revoked")
     return caller
+
+
+def _session() -> Session | None:
+    """The session of the request's cookie, provided the request comes from this site."""
+    secret = request.cookies.get(COOKIE)
+    if not secret:
+        return None
+    refuse_foreign_site()
+    return sessions.find(secret)
+
+
+def refuse_foreign_site() -> None:
+    """Apps may live on sibling subdomains, for which SameSite cookies are no protection; browsers say where they come from.
+
+    A request with neither header comes from no browser of today.
+    """
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    foreign = (
+        site not in OWN_SITE if site is not None else origin is not None and origin != request.host_url.rstrip("/")
+    )
+    if foreign:
+        raise Forbidden("a session may only be used from the agent's own origin", code="cross_site_request")
 
 
 def _from_this_host() -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from peewee import SqliteDatabase
 
 from rustploy_agent.errors import AgentError
-from rustploy_agent.migrations import m0001_initial
+from rustploy_agent.migrations import m0001_initial, m0002_sessions
 
-STEPS = (m0001_initial.SQL,)
+STEPS = (m0001_initial.SQL, m0002_sessions.SQL)
 
 
 def migrate(database: SqliteDatabase) -> None:

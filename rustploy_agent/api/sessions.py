@@ -1,0 +1,76 @@
+"""/auth: log in with e-mail and password, log out, who am I."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flask import Response, g, jsonify, request
+
+from rustploy_agent import passwords, sessions
+from rustploy_agent.api.resource import ANYBODY, COOKIE, SESSION, Resource, body, complete, refuse_foreign_site
+from rustploy_agent.errors import TooManyRequests, Unauthorized
+from rustploy_agent.fields import text
+from rustploy_agent.models import Session, User
+from rustploy_agent.throttle import Throttle
+
+resource = Resource("sessions", __name__)
+throttle = Throttle()
+LONGEST_PASSWORD = 1024
+
+
+def view(session: Session) -> dict[str, Any]:
+    user = session.user
+    expires = session.expires_at_unix_ms
+    return {"user_id": user.id, "email": user.email, "role": user.role, "session_expires_at_unix_ms": expires}
+
+
+@resource.route("/auth/login", methods=["POST"], scope=ANYBODY)
+def login() -> Response:
+    refuse_foreign_site()
+    fields = body()
+    email, password = fields.required("email", text, "").lower(), fields.required("password", _password, "")
+    complete(fields)
+    address = request.remote_addr or "unknown"
+    pause = throttle.wait(email, address)
+    if pause:
+        raise TooManyRequests(
+            f"too many failed logins; try again in {math.ceil(pause)} s", retry_after=math.ceil(pause)
+        )
+    user = User.get_or_none(User.email == email)
+    if not passwords.verify(user.password_hash if user else None, password):
+        throttle.failed(email, address)
+        raise Unauthorized("e-mail or password is wrong", code="invalid_credentials")
+    throttle.succeeded(email, address)
+    return _logged_in(user)
+
+
+def _logged_in(user: User) -> Response:
+    secret, session = sessions.begin(user)
+    response = jsonify(view(session))
+    life = sessions.LIFE_MS // 1000
+    response.set_cookie(COOKIE, secret, max_age=life, path="/", httponly=True, samesite="Lax", secure=request.is_secure)
+    return response
+
+
+@resource.route("/auth/logout", methods=["POST"], scope=SESSION)
+def logout() -> Response:
+    sessions.end(g.session)
+    response = Response(status=204)
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="Lax", secure=request.is_secure)
+    return response
+
+
+@resource.route("/auth/me", scope=SESSION)
+def me() -> dict[str, Any]:
+    return view(g.session)
+
+
+def _password(value: object) -> str:
+    if not isinstance(value, str) or not value or len(value) > LONGEST_PASSWORD:
+        raise ValueError(f"must be a string of 1 to {LONGEST_PASSWORD} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be valid Unicode") from None
+    return value
