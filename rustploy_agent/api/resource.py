@@ -6,6 +6,7 @@ import functools
 import ipaddress
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from flask import Blueprint, current_app, g, request
 from werkzeug.exceptions import BadRequest
@@ -96,9 +97,10 @@ def refuse_foreign_site() -> None:
     A request with neither header comes from no browser of today.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    foreign = (
-        site not in OWN_SITE if site is not None else origin is not None and origin != request.host_url.rstrip("/")
-    )
+    if site is not None:
+        foreign = site not in OWN_SITE
+    else:
+        foreign = origin is not None and urlsplit(origin).netloc != request.host
     if foreign:
         raise Forbidden("a session may only be used from the agent's own origin", code="cross_site_request")
 
