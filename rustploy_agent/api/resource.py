@@ -92,9 +92,9 @@ def _session() -> Session | None:
 
 
 def refuse_foreign_site() -> None:
-    """Apps may live on sibling subdomains, for which SameSite cookies are no protection; browsers say where they come from.
+    """SameSite cookies do not stop apps on sibling subdomains, but browsers say where a request comes from.
 
-    A request with neither header comes from no browser of today.
+    One with neither header comes from no browser of today.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
