@@ -24,7 +24,9 @@ LONGEST_QUOTE = 300
 LOWEST_FREE_BYTES = 16 * 2**20
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 #: What compilers and package managers print after the line that says what is wrong.
-NOISE = re.compile(r"^\s*(?:$|[\^~|]+\s*$|at |npm (?:error|ERR!)(?: A complete log|\s*$)|\[notice\]|hint:)")
+NOISE = re.compile(
+    r"^\s*(?:$|[\^~|]+\s*$|at |npm (?:error|ERR!)(?: A complete log|\s*$)|\[notice\]|WARNING:|npm warn|hint:)"
+)
 #: A proxy that root set for the unit is for builds too; nothing else of the environment is.
 INHERITED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 

@@ -261,7 +261,8 @@ def check_out(source: Source, commit: str, app: str) -> None:
         )
     if os.path.lexists(app):
         shutil.rmtree(app)
-    os.mkdir(app, 0o755)
+    os.mkdir(app)
+    os.chmod(app, 0o755)  # without the set-group bit of the slug's directory: cp could not repeat it in the sandbox
     run(source, "read-tree", ["--reset", "-u", commit], GIT_WORK_TREE=app, GIT_INDEX_FILE=source.mirror.checkout_index)
     os.unlink(source.mirror.checkout_index)
     source.log.line(f"checked out {commit}: {surveyed.files} files, {surveyed.bytes} bytes")

@@ -43,7 +43,10 @@ runtime::npm() {
 		npm=(/usr/bin/npm)
 		return
 	fi
-	runtime::fetch "$1" "${node_specifier:-==${runtime_host%%.*}.*}"
+	local major=${runtime_host%%.*}
+	# The oldest in the package index is 20; its npm runs on node 18 too, where the host's node then runs it.
+	if [[ -n $major ]] && ((major < 20)); then major=20; fi
+	runtime::fetch "$1" "${node_specifier:-==$major.*}"
 	npm=(node "$runtime_fetched/lib/node_modules/npm/bin/npm-cli.js")
 	# Scripts of packages and of the app call npm and npx by name.
 	mkdir -p -- "$1/bin"
