@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flask import Flask
+from flask import Flask, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from rustploy_agent.api import apps, deployments, env, errors, health, sessions, tokens
 from rustploy_agent.core import Core
@@ -19,5 +20,12 @@ def create_app(core: Core) -> Flask:
         app.register_blueprint(module.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, name="health-alias", url_prefix="/")
+    app.before_request(_refuse_huge_body)
     errors.register(app)
     return app
+
+
+def _refuse_huge_body() -> None:
+    """werkzeug 2 holds forms to MAX_CONTENT_LENGTH, but not JSON. Waitress gives every body a length, chunked ones too."""
+    if (request.content_length or 0) > LARGEST_BODY:
+        raise RequestEntityTooLarge
