@@ -48,7 +48,7 @@ def full_view(app: App) -> dict[str, Any]:
     port = activation.web_port(app)
     active = (
         Deployment.select(Deployment.id)
-        .where(Deployment.release_id == app.active_release_id)
+        .where(Deployment.release_id == app.active_release_id, Deployment.status == "healthy")
         .order_by(Deployment.created_at_unix_ms.desc())
         .first()
         if release

@@ -38,7 +38,6 @@ def view(deployment: Deployment) -> dict[str, Any]:
 
 
 def _accepted(deployment: Deployment) -> tuple[dict[str, Any], int]:
-    _refuse_when_full()
     core().worker.enqueue(deployment)
     return {
         "deployment_id": deployment.id,
@@ -76,6 +75,7 @@ def create_deployment(app_id: str) -> tuple[dict[str, Any], int]:
         ref, commit = None, commit or ref
     if ref is None and commit is None:
         commit = source.get("commit_sha")
+    _refuse_when_full()
     return _accepted(
         Deployment(
             app=app,
