@@ -20,7 +20,7 @@ from rustploy_agent.errors import (
     NotFound,
     Unavailable,
 )
-from rustploy_agent.models import App, Deployment, EnvVar, Process, Release, Slot, Slug, database
+from rustploy_agent.models import OPEN, App, Deployment, EnvVar, Process, Release, Slot, Slug, database
 from rustploy_agent.ports import WEB, allocate
 from rustploy_agent.run import Run
 from rustploy_agent.systemd import Systemd
@@ -31,10 +31,10 @@ HOLD_SECONDS = 30
 STOP_SECONDS = 60
 
 
-def find(key: str) -> App:
-    """By id or by name; names are too short to be ids."""
-    app: App | None = App.get_or_none(((App.id == key) | (App.name == key)) & ~App.deleting)
-    if app is None:
+def find(key: str, *, leaving: bool = False) -> App:
+    """By id or by name; names are too short to be ids. With `leaving`, also one whose removal did not come to its end."""
+    app: App | None = App.get_or_none((App.id == key) | (App.name == key))
+    if app is None or (app.deleting and not leaving):
         raise NotFound(f"there is no app {key!r}", code="app_not_found")
     return app
 
@@ -79,9 +79,8 @@ def _forget(app: App) -> None:
 
 
 def delete(app: App, settings: Settings, systemd: Systemd, applier: Applier, worker: Worker) -> None:
-    for deployment in Deployment.select().where(
-        Deployment.app == app, Deployment.status.in_(("queued", "retrying", "deploying"))
-    ):
+    # As a list: a statement still being read would keep its snapshot, and the first write after another's be "locked".
+    for deployment in list(Deployment.select().where(Deployment.app == app, Deployment.status.in_(OPEN))):
         try:
             worker.cancel(deployment)
         except Conflict:

@@ -125,7 +125,7 @@ def change_app(app_id: str) -> dict[str, Any]:
 @resource.route("/apps/<app_id>", methods=["DELETE"], scope="admin")
 def delete_app(app_id: str) -> tuple[str, int]:
     c = core()
-    apps.delete(apps.find(app_id), c.settings, c.systemd, c.applier, c.worker)
+    apps.delete(apps.find(app_id, leaving=True), c.settings, c.systemd, c.applier, c.worker)
     return "", 204
 
 
