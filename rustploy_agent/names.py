@@ -152,7 +152,8 @@ def masked_url(url: str) -> str:
     if not at:
         return url
     user, colon, _ = credentials.partition(":")
-    return parts._replace(netloc=f"{user}:***@{host}" if colon else f"***@{host}").geturl()
+    shown = user if parts.scheme == "ssh" and not colon else "***"  # over https the user may be a token as well
+    return parts._replace(netloc=f"{shown}@{host}").geturl()
 
 
 def repository_part(value: object) -> str:
