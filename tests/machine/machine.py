@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import yaml
+
 from tests.machine import places
 from tests.machine.base import REPOSITORY, base_root
 from tests.machine.repositories import Repositories
@@ -136,7 +138,7 @@ class Machine:
 
     def argv(self, argv: Sequence[str | Path], user: str | None = None) -> list[str]:
         """The host's command line that runs `argv` inside, with a clean environment."""
-        enter = ["nsenter", f"--target={self.leader}", "--all", "--wd=/", "env", "--ignore-environment"]
+        enter = ["nsenter", f"--target={self.leader}", "--all", "env", "--chdir=/", "--ignore-environment"]
         enter += [f"{key}={value}" for key, value in CLEAN.items()]
         if user is not None:
             enter += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env"]
@@ -212,7 +214,7 @@ class Machine:
     def install(self, deb: Path, *, start: bool = True) -> None:
         """Install or upgrade the package and, with `start`, wait for the agent and get an admin's token."""
         if not self.exists("/etc/rustploy/agent.yaml"):
-            self.write("/etc/rustploy/agent.yaml", jsonlib.dumps(self.settings(), indent=2) + "\n", 0o640)
+            self.write("/etc/rustploy/agent.yaml", yaml.safe_dump(self.settings()), 0o640)
         self.run(["install", "-d", self.repositories.root])
         self.send(deb, f"/var/tmp/{deb.name}")
         self.apt("install", "--allow-downgrades", "--reinstall", f"/var/tmp/{deb.name}")
