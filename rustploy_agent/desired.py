@@ -82,7 +82,7 @@ class Applier:
         content = render(self._settings)
         wanted = hashlib.sha256(content).hexdigest()
         done = self._read()
-        if done is None or done["desired_sha256"] != wanted:
+        if done is None or done["desired_sha256"] != wanted or not _complete(done):
             files.replace(self._settings.paths.desired, content, mode=0o600)
             done = self._apply(wanted)
         _forget_removed(done)
@@ -108,6 +108,12 @@ class Applier:
         except files.UntrustedFile:
             return None
         return done if isinstance(done.get("desired_sha256"), str) and isinstance(done.get("apps"), dict) else None
+
+
+def _complete(done: dict[str, Any]) -> bool:
+    """What failed may work now, so only an answer without any refusal makes another run needless."""
+    apps = done["apps"].values()
+    return done.get("ok") is True and all(isinstance(app, dict) and app.get("ok") is True for app in apps)
 
 
 def _forget_removed(done: dict[str, Any]) -> None:
