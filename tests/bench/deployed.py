@@ -1,0 +1,63 @@
+"""One side: an app that the agent deploys, asked through the API as a user would."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tests.bench.subjects import Subject, sign
+from tests.bench.watch import page, until
+from tests.machine import Machine
+
+#: After the new release serves, the old one is drained and pruned; that must not be measured with what comes next.
+CALM_SECONDS = 1.0
+
+
+class Deployed:
+    def __init__(self, machine: Machine, subject: Subject, url: str, name: str) -> None:
+        self.machine, self.subject, self.name = machine, subject, name
+        repository = {"provider": "git", "owner": "bench", "name": name, "clone_url": url, "default_branch": "main"}
+        self._request("POST", "/apps/import", {"name": name, "repository": repository}, 201)
+
+    def deploy(self, number: int) -> float:
+        """Seconds until that edition answers."""
+        return self._until_served(f"/apps/{self.name}/deployments", {}, number)
+
+    def rollback(self, deployment_id: str, number: int) -> float:
+        return self._until_served(f"/apps/{self.name}/rollback", {"deployment_id": deployment_id}, number)
+
+    def active(self) -> str:
+        """The deployment whose release serves, for a later rollback to it."""
+        return str(self.show()["active_deployment_id"])
+
+    def show(self) -> Any:
+        return self._request("GET", f"/apps/{self.name}", None, 200)
+
+    def remove(self) -> None:
+        self._request("DELETE", f"/apps/{self.name}", None, 204)
+
+    def _until_served(self, path: str, body: dict[str, str], number: int) -> float:
+        started = time.monotonic()
+        accepted = self._request("POST", path, body, 202)
+        deployment = accepted["deployment_id"]
+        until(lambda: self._serves(number, deployment), f"{self.name} to show {sign(number)!r}")
+        taken = time.monotonic() - started
+        time.sleep(CALM_SECONDS)
+        return taken
+
+    def _serves(self, number: int, deployment_id: str) -> bool:
+        app = self.show()
+        if app["address"] and sign(number) in (page(app["address"]) or ""):
+            return True
+        if app["active_deployment_id"] == deployment_id:
+            return False
+        deployment = self._request("GET", f"/apps/{self.name}/deployments/{deployment_id}", None, 200)
+        if deployment["status"] == "failed":
+            raise SystemExit(f"the deployment of {self.name} failed: {deployment['last_error']}")
+        return False
+
+    def _request(self, method: str, path: str, body: Any, expected: int) -> Any:
+        answer = self.machine.http(method, f"/api/v1{path}", body, timeout=300)
+        if answer.status != expected:
+            raise SystemExit(f"{method} {path} answered {answer.status}, not {expected}: {answer.body}")
+        return answer.body
