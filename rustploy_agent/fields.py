@@ -71,10 +71,12 @@ class Fields:
         """All problems, those of unknown keys included."""
         for child in self._children:
             child.finish()
+        known = ", ".join(sorted(self._read))
         for key in self._values:
             if key not in self._read:
-                known = ", ".join(sorted(self._read))
-                self.problem(str(key)[:100], f"is not a known key; known are: {known}")
+                # A key may spell a lone surrogate, which can be neither stored nor sent.
+                shown = str(key)[:100].encode("utf-8", "replace").decode()
+                self.problem(shown, f"is not a known key; known are: {known}")
                 self._read.add(key)
         return self.problems
 

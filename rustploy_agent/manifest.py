@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from rustploy_agent.errors import Detail, InvalidManifest
 from rustploy_agent.fields import Fields, boolean, integer
 from rustploy_agent.names import app_name, build_mode, command, git_ref, health_path, process_type
 
-LARGEST = 64 * 1024
+LARGEST, DEEPEST = 64 * 1024, 20
+#: Told at once; 64 KiB have room for ten thousand wrong keys.
+MOST_PROBLEMS = 20
+#: What apply takes for one app.
+MOST_PROCESSES = 16
+#: What PyYAML raises for a scalar that does not fit its tag, such as `!!bool x` or `!!timestamp x`.
+MISFITS = (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError)
 PROCFILE_LINE = re.compile(r"([A-Za-z0-9_-]+)\s*:\s*(\S.*)")
 
 
 def parse(text: str) -> dict[str, Any]:
     """The checked manifest as nested dictionaries with only known keys; InvalidManifest names every wrong one."""
-    fields = Fields(_yaml(text))
+    fields = Fields(_yaml(text, "rustploy.yaml"))
     fields.required("version", integer(1, 1), 1)
     app, build, dependencies = fields.object("app"), fields.object("build"), fields.object("dependencies")
     postgres, redis = dependencies.object("postgres"), dependencies.object("redis")
@@ -41,7 +48,7 @@ def parse(text: str) -> dict[str, Any]:
     }
     if "enabled" in migrations and not manifest["migrations"]["command"]:  # type: ignore[index]
         migrations.problem("command", "is required when migrations.enabled is given")
-    problems = fields.finish()
+    problems = fields.finish()[:MOST_PROBLEMS]
     if problems:
         raise InvalidManifest("rustploy.yaml: " + "; ".join(f"{one.field} {one.message}" for one in problems), problems)
     return manifest
@@ -54,12 +61,16 @@ def processes(release: str, procfile: str | None, start_command: str | None) -> 
         found |= _procfile(procfile)
     if start_command:
         found["web"] = start_command
+    if len(found) > MOST_PROCESSES:
+        raise _invalid("Procfile", f"must have at most {MOST_PROCESSES} process types")
     return found
 
 
 def _default_processes(release: str) -> dict[str, str]:
-    document = _yaml(release) or {}
-    defaults = document.get("default_process_types", {}) if isinstance(document, dict) else {}
+    document = _yaml(release, "bin/release")
+    defaults = (document.get("default_process_types") or {}) if isinstance(document, dict) else {}
+    if not isinstance(defaults, dict):
+        raise _invalid("bin/release", "default_process_types must be an object of process type and command")
     return {
         _checked("bin/release", process_type, key): _checked("bin/release", command, value)
         for key, value in defaults.items()
@@ -87,18 +98,31 @@ def _checked(where: str, parser: Any, value: object) -> str:
         raise _invalid(where, f"{str(value)[:60]!r} {error}") from None
 
 
-def _yaml(text: str) -> Any:
-    """YAML without anchors: an alias can make a small document huge."""
+def _refuse_bombs(events: Iterator[Any], name: str) -> None:
+    """An alias makes a small document huge; PyYAML needs quadratic time for depth, an hour for 64 KiB of brackets."""
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith(("SequenceStartEvent", "MappingStartEvent"))
+        depth -= kind.endswith(("SequenceEndEvent", "MappingEndEvent"))
+        if kind == "AliasEvent":
+            raise _invalid(name, "must not use YAML aliases")
+        if depth > DEEPEST:
+            raise _invalid(name, "is nested too deeply")
+
+
+def _yaml(text: str, name: str) -> Any:
     import yaml
 
     if len(text.encode("utf-8", "replace")) > LARGEST:
-        raise _invalid("rustploy.yaml", f"must be at most {LARGEST} bytes")
+        raise _invalid(name, f"must be at most {LARGEST} bytes")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise _invalid("rustploy.yaml", "must not use YAML aliases")
+        _refuse_bombs(yaml.parse(text, Loader=yaml.SafeLoader), name)
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise _invalid("rustploy.yaml", f"is not valid YAML: {error}") from None
+    except yaml.YAMLError as error:
+        raise _invalid(name, f"is not valid YAML: {error}") from None
+    except MISFITS:
+        raise _invalid(name, "has a value that does not fit its tag, or a date that does not exist") from None
 
 
 def _invalid(field: str, message: str) -> InvalidManifest:
