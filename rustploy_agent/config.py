@@ -152,7 +152,9 @@ def load(path: Path = CONFIG_FILE) -> Settings:
         raise ConfigError(
             f"{path}: is missing; reinstall the package or create it, an empty file takes all defaults"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; run it as root") from None
+    except Exception as error:  # PyYAML raises nearly anything for a value that does not fit its tag
         raise ConfigError(f"{path}: is not valid YAML: {error}") from None
     return parse(document, str(path))
 
