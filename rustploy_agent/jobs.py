@@ -99,7 +99,14 @@ def _complete(fields: Fields, parsed: dict[str, Any]) -> dict[str, Any]:
 def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > 128 * 1024:
         raise ValueError("must be a string of at most 128 KiB")
+    if not _is_unicode(value):
+        raise ValueError("must be valid Unicode")
     return value
+
+
+def _is_unicode(value: str) -> bool:
+    """JSON can spell lone surrogates, which neither SQLite nor the journal take."""
+    return not any(0xD800 <= ord(character) <= 0xDFFF for character in value)
 
 
 def _buildpack(value: object) -> str:
@@ -117,4 +124,4 @@ def _word(value: object) -> str:
 
 
 def _sentence(value: object) -> str:
-    return value[:4000] if isinstance(value, str) else "no reason was given"
+    return value[:4000].encode("utf-8", "replace").decode() if isinstance(value, str) else "no reason was given"
