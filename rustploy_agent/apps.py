@@ -32,7 +32,7 @@ STOP_SECONDS = 60
 
 
 def find(key: str, *, leaving: bool = False) -> App:
-    """By id or by name; names are too short to be ids. With `leaving`, also one whose removal did not come to its end."""
+    """By id or by name; names are too short to be ids. With `leaving`, also one whose removal is not done."""
     app: App | None = App.get_or_none((App.id == key) | (App.name == key))
     if app is None or (app.deleting and not leaving):
         raise NotFound(f"there is no app {key!r}", code="app_not_found")

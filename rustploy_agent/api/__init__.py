@@ -26,6 +26,6 @@ def create_app(core: Core) -> Flask:
 
 
 def _refuse_huge_body() -> None:
-    """werkzeug 2 holds forms to MAX_CONTENT_LENGTH, but not JSON. Waitress gives every body a length, chunked ones too."""
+    """werkzeug 2 holds forms to MAX_CONTENT_LENGTH, but not JSON. Waitress gives every body a length, chunked too."""
     if (request.content_length or 0) > LARGEST_BODY:
         raise RequestEntityTooLarge
