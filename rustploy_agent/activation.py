@@ -77,7 +77,7 @@ def await_health(run: Run, release: Release, slot: str) -> None:
         try:
             run.log(check.wait(_Watch(run, unit)))
         except health.Unhealthy as error:
-            raise DeploymentFailed("unhealthy", _with_last_lines(str(error), unit)) from None
+            raise DeploymentFailed("unhealthy", with_last_lines(run, str(error), unit)) from None
 
 
 class _Watch:
@@ -106,15 +106,16 @@ def _stay_up(run: Run, unit: str) -> None:
 
 def _exited(run: Run, unit: str) -> DeploymentFailed:
     run.raise_if_cancelled()
-    return DeploymentFailed("exited", _with_last_lines(f"{unit} {run.systemd.exit_state(unit)}", unit))
+    return DeploymentFailed("exited", with_last_lines(run, f"{unit} {run.systemd.exit_state(unit)}", unit))
 
 
-def _with_last_lines(sentence: str, unit: str) -> str:
-    lines = [line[:500] for line in journal.unit_lines(unit, LAST_LINES)]
+def with_last_lines(run: Run, sentence: str, unit: str) -> str:
+    """By deployment, not by boot: a sandbox with a /proc of its own sees another boot id in a container."""
+    lines = journal.unit_lines(unit, run.deployment.id, LAST_LINES)
     if not lines:
         time.sleep(JOURNAL_SECONDS)
-        lines = [line[:500] for line in journal.unit_lines(unit, LAST_LINES)]
-    return sentence if not lines else f"{sentence}; its last lines:\n" + "\n".join(lines)
+        lines = journal.unit_lines(unit, run.deployment.id, LAST_LINES)
+    return sentence if not lines else f"{sentence}; its last lines:\n" + "\n".join(line[:500] for line in lines)
 
 
 def switch(run: Run, release: Release, slot: str) -> None:

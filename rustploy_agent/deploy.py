@@ -241,7 +241,8 @@ def release_phase(run: Run, release: Release) -> None:
     if state.active == "failed":
         ended = run.systemd.exit_state(unit)
         run.systemd.reset_failed(unit)
-        raise DeploymentFailed("release_failed", f"the release phase {ended}; it ran: {release.release_command}")
+        sentence = f"the release phase {ended}; it ran: {release.release_command}"
+        raise DeploymentFailed("release_failed", activation.with_last_lines(run, sentence, unit))
 
 
 def prune(run: Run, release: Release) -> None:

@@ -31,20 +31,19 @@ def deployment_lines(app: str, deployment_id: str, process_types: list[str], new
     return [CONTROL.sub("", line) for line in lines]
 
 
-def unit_lines(unit: str, newest: int) -> list[str]:
-    """The newest lines of one unit in this boot, oldest first."""
-    return [CONTROL.sub("", line) for line in _newest([f"_SYSTEMD_UNIT={unit}"], newest, this_boot=True)]
+def unit_lines(unit: str, deployment_id: str, newest: int) -> list[str]:
+    """The newest lines that one unit wrote for one deployment, oldest first."""
+    matches = [f"_SYSTEMD_UNIT={unit}", f"RUSTPLOY_DEPLOYMENT={deployment_id}"]
+    return [CONTROL.sub("", line) for line in _newest(matches, newest)]
 
 
-def _newest(matches: list[str], count: int, *, this_boot: bool = False) -> list[str]:
+def _newest(matches: list[str], count: int) -> list[str]:
     """Different fields must all match, equal fields are alternatives (sd_journal_add_match)."""
     from systemd import journal
 
     with journal.Reader() as reader:
         for match in matches:
             reader.add_match(match)
-        if this_boot:
-            reader.this_boot()
         reader.seek_tail()
         found = list(_backwards(reader, count))
     return found[::-1]
