@@ -155,9 +155,9 @@ demo::curl() {
 	for argument in "$@"; do
 		if [[ $argument =~ [^a-zA-Z0-9:/._-] ]]; then shown+=" '$argument'"; else shown+=" $argument"; fi
 	done
-	printf '\n$ %s\n' "$shown --oauth2-bearer \"\$TOKEN\"" >&2
+	printf '\n$ %s\n' "$shown --oauth2-bearer \"\$TOKEN\""
 	ANSWER=$(curl --silent --show-error --oauth2-bearer "$TOKEN" "$@") || install::die "curl failed, see above"
-	printf '%s\n' "$ANSWER" >&2
+	printf '%s\n' "$ANSWER"
 }
 
 demo::allow_file() {

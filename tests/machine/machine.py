@@ -21,6 +21,7 @@ from tests.machine.repositories import Repositories
 LAUNCH = Path(__file__).with_name("launch")
 PR_SET_PDEATHSIG = 1
 CLEAN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
+AS_USER = 'exec setpriv --reuid="$0" --regid="$(id -g "$0")" --init-groups --reset-env -- "$@"'
 T = TypeVar("T")
 
 
@@ -141,7 +142,7 @@ class Machine:
         enter = ["nsenter", f"--target={self.leader}", "--all", "env", "--chdir=/", "--ignore-environment"]
         enter += [f"{key}={value}" for key, value in CLEAN.items()]
         if user is not None:
-            enter += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env"]
+            enter += ["sh", "-c", AS_USER, user]
         return [*enter, *map(str, argv)]
 
     def run(
