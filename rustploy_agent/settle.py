@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 
-from rustploy_agent import activation, deploy
+from rustploy_agent import activation
 from rustploy_agent.apps import remove
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
-from rustploy_agent.errors import AgentError
 from rustploy_agent.models import App, Deployment, Slug
 from rustploy_agent.run import Run
 from rustploy_agent.systemd import Systemd
+from rustploy_agent.worker import retry_or_yield, tidy_up
 
 log = logging.getLogger(__name__)
 
 
 def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
-    for deployment in Deployment.select().where(Deployment.status == "deploying"):
-        _guarded(
-            f"deployment {deployment.id}",
-            lambda one=deployment: _interrupted(Run(settings, systemd, applier, one.app, one)),
-        )
-    for app in App.select().where(~App.deleting):
-        _guarded(f"app {app.name}", lambda one=app: _stop_leftovers(settings, systemd, applier, one))
-    for app in App.select().where(App.deleting):
-        _guarded(f"removal of {app.name}", lambda one=app: remove(one, settings, systemd, applier))
+    for deployment in list(Deployment.select().where(Deployment.status == "deploying")):
+        run = Run(settings, systemd, applier, deployment.app, deployment)
+        _guarded(f"deployment {deployment.id}", partial(_interrupted, run))
+    for app in list(App.select().where(~App.deleting)):
+        _guarded(f"app {app.name}", partial(_stop_leftovers, settings, systemd, applier, app))
+    for app in list(App.select().where(App.deleting)):
+        _guarded(f"removal of {app.name}", partial(remove, app, settings, systemd, applier))
 
 
-def _guarded(what: str, action: object) -> None:
+def _guarded(what: str, action: Callable[[], None]) -> None:
     """One thing that cannot be settled now must not keep the agent from starting."""
     try:
-        action()  # type: ignore[operator]
-    except AgentError as error:
-        log.error("settling %s: %s", what, error.message)
+        action()
+    except Exception:  # a full disk as well as a refusal: the agent must start to be told of it
+        log.exception("settling %s", what)
 
 
 def _interrupted(run: Run) -> None:
     """Before the switch nothing was changed, so it is simply done again, unless it keeps being interrupted."""
     deployment = run.deployment
-    deploy.clean_up(run)
+    tidy_up(run)
     told = {
         "error_code": "interrupted",
         "last_error": f"the agent stopped during the step {deployment.step or 'queued'}",
@@ -47,7 +47,7 @@ def _interrupted(run: Run) -> None:
     if deployment.cancel_requested:
         deployment.move(("deploying",), "failed", error_code="cancelled", last_error="the deployment was cancelled")
     elif deployment.attempt < run.settings.attempts:
-        deployment.move(("deploying",), "retrying", not_before_unix_ms=0, **told)
+        retry_or_yield(deployment, not_before_unix_ms=0, **told)
     else:
         deployment.move(("deploying",), "failed", **told)
 

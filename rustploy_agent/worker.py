@@ -9,6 +9,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from rustploy_agent import deploy, events
 from rustploy_agent.clock import now_ms
@@ -21,6 +22,7 @@ from rustploy_agent.systemd import Systemd
 
 log = logging.getLogger(__name__)
 BACKOFF_MS, LONGEST_BACKOFF_MS = 5_000, 60_000
+WAITING = ("queued", "retrying")
 
 
 class Worker:
@@ -47,20 +49,16 @@ class Worker:
     def enqueue(self, deployment: Deployment) -> None:
         """Durable when it returns. A newer request supersedes those of the same app that have not begun."""
         with database.atomic("IMMEDIATE"):
-            for older in Deployment.select().where(Deployment.app == deployment.app, Deployment.status == "queued"):
-                older.move(
-                    ("queued",),
-                    "failed",
-                    error_code="superseded",
-                    last_error=f"superseded by deployment {deployment.id}",
-                )
+            waiting = Deployment.select().where(Deployment.app == deployment.app, Deployment.status.in_(WAITING))
+            for older in list(waiting):
+                older.move(WAITING, "failed", **superseded_by(deployment))
             deployment.save(force_insert=True)
         self.wake()
 
     def cancel(self, deployment: Deployment) -> None:
         """A waiting deployment ends at once, a running one at its next look; after the switch it is too late."""
         message = {"error_code": "cancelled", "last_error": "the deployment was cancelled"}
-        if deployment.move(("queued", "retrying"), "failed", **message):
+        if deployment.move(WAITING, "failed", **message):
             return
         asked = Deployment.update(cancel_requested=True).where(
             Deployment.id == deployment.id, Deployment.status == "deploying"
@@ -109,13 +107,13 @@ class Worker:
                 waiting: list[Deployment] = list(
                     Deployment.select()
                     .join(App)
-                    .where(Deployment.status.in_(("queued", "retrying")), ~App.deleting)
+                    .where(Deployment.status.in_(WAITING), ~App.deleting)
                     .order_by(Deployment.created_at_unix_ms, Deployment.id)
                 )
                 free = [one for one in waiting if one.app_id not in self._busy]
                 due = [one for one in free if one.not_before_unix_ms <= now_ms()]
                 for deployment in due:
-                    if deployment.move(("queued", "retrying"), "deploying", attempt=deployment.attempt + 1, step=None):
+                    if deployment.move(WAITING, "deploying", attempt=deployment.attempt + 1, step=None):
                         self._busy.add(deployment.app_id)
                         return deployment
                 pause = min((one.not_before_unix_ms for one in free if one not in due), default=None)
@@ -148,18 +146,39 @@ class Worker:
         if deployment.status == "healthy":
             run.log(f"cleaning up after the switch failed: {error.message}", priority=4)
             return
-        run.log(f"{error.code}: {error.message}", priority=3)
-        try:
-            deploy.clean_up(run)
-        except AgentError as trouble:
-            log.error("cleaning up after deployment %s: %s", deployment.id, trouble.message)
+        tidy_up(run, f"{error.code}: {error.message}")
         told = {"error_code": error.code, "last_error": error.message}
         if error.retryable and deployment.attempt < self._settings.attempts and not run.cancelled.is_set():
             pause = min(BACKOFF_MS * 2 ** (deployment.attempt - 1), LONGEST_BACKOFF_MS)
-            deployment.move(("deploying",), "retrying", not_before_unix_ms=now_ms() + pause, **told)
+            retry_or_yield(deployment, not_before_unix_ms=now_ms() + pause, **told)
         else:
             deployment.move(("deploying",), "failed", **told)
+        if deployment.status == "failed":
             events.deployment_finished.send(deployment)
+
+
+def tidy_up(run: Run, reason: str | None = None) -> None:
+    """Whatever goes wrong here, a full disk for one, a deployment that nobody works on any more must still end."""
+    try:
+        if reason:
+            run.log(reason, priority=3)
+        deploy.clean_up(run)
+    except Exception:
+        log.exception("cleaning up after deployment %s", run.deployment.id)
+
+
+def superseded_by(newer: Deployment) -> dict[str, str]:
+    return {"error_code": "superseded", "last_error": f"superseded by deployment {newer.id}"}
+
+
+def retry_or_yield(deployment: Deployment, **changes: Any) -> None:
+    """To be tried again, unless a newer one waits: after that one, the older must not take its place again."""
+    with database.atomic("IMMEDIATE"):
+        newer = Deployment.get_or_none(Deployment.app == deployment.app, Deployment.status.in_(WAITING))
+        if newer is None:
+            deployment.move(("deploying",), "retrying", **changes)
+        else:
+            deployment.move(("deploying",), "failed", **superseded_by(newer))
 
 
 def has_open_deployment(app: App) -> bool:
