@@ -1,0 +1,227 @@
+"""A deployment from its source to the answer at the app's address, and every way in which it can fail."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration import helpers
+from tests.integration.helpers import Deployments, scripted, server
+from tests.integration.helpers_prober import Prober
+from tests.machine import Machine
+
+pytestmark = pytest.mark.usefixtures("machine")
+
+
+@pytest.fixture(scope="module")
+def api(session_machine: Machine) -> Iterator[Deployments]:
+    yield from helpers.deployments(session_machine)
+
+
+@pytest.fixture(scope="module")
+def serving(api: Deployments) -> str:
+    """An app whose first release serves; the tests that break it put it right again."""
+    api.create("serving", scripted("one"), build_mode="script")
+    api.healthy("serving")
+    return "serving"
+
+
+def test_a_new_commit_replaces_the_old_release_without_a_lost_request(api: Deployments) -> None:
+    """Else every deployment is an outage."""
+    api.create("redeployed", server("one"))
+    first = api.healthy("redeployed")
+    assert api.get("redeployed").body == "one"
+    commit = api.commit("redeployed", {"version.txt": "two"})
+    with Prober(*api.ports("redeployed")) as seen:
+        second = api.healthy("redeployed")
+    assert (seen.failures, seen.bodies) == ([], ["one", "two"])
+    assert second["commit_sha"] == commit
+    assert api.get("redeployed").body == "two"
+    app = api.app("redeployed")
+    assert app["active_deployment_id"] == second["id"]
+    assert [one["id"] for one in api.list("redeployed")] == [second["id"], first["id"]]
+
+
+def test_requests_under_way_end_before_the_old_release_stops(api: Deployments) -> None:
+    """Else a deployment cuts off whoever is just downloading or paying."""
+    api.create("draining", server("one"))
+    api.healthy("draining")
+    api.commit("draining", {"version.txt": "two"})
+    old = api.port("draining")
+    slow = api.machine.run  # a request from inside the machine, so that it does not share the test's process
+    deployment = api.start("draining")
+    answer = slow(["curl", "--silent", "--fail", "--max-time", "20", f"http://127.0.0.1:{old}/slow/2"])
+    assert answer.stdout == "one"
+    assert api.wait("draining", deployment)["status"] == "healthy"
+
+
+@pytest.mark.parametrize("which", ["branch", "tag", "commit", "commit as source_ref"])
+def test_what_was_asked_for_is_what_is_deployed(api: Deployments, which: str) -> None:
+    """Else CI believes to have deployed one thing and another one serves."""
+    app = f"asked-{which.replace(' ', '-').replace('_', '-')}"
+    api.create(app, server("main"))
+    git = api.machine.repositories.git
+    git(app, "checkout", "--quiet", "-b", "side/branch")
+    wanted = api.commit(app, {"version.txt": "side"})
+    git(app, "tag", "-a", "v1.0", "-m", "a tag")
+    git(app, "checkout", "--quiet", "main")
+    api.commit(app, {"version.txt": "newer main"})
+    body = {
+        "branch": {"source_ref": "side/branch"},
+        "tag": {"source_ref": "v1.0"},
+        "commit": {"commit_sha": wanted},
+        "commit as source_ref": {"source_ref": wanted},
+    }[which]
+    assert api.healthy(app, **body)["commit_sha"] == wanted
+    assert api.get(app).body == "side"
+
+
+def test_the_same_commit_is_built_once_unless_a_rebuild_is_forced(api: Deployments) -> None:
+    """Else a new environment variable costs a whole build, or a stale build cannot be got rid of."""
+    before = api.builds("rebuilt")
+    api.create("rebuilt", scripted("one", "date +%s%N >version.txt"), build_mode="script")
+    api.healthy("rebuilt")
+    built = api.get("rebuilt").body
+    api.set_env("rebuilt", "ADDED", "later")
+    api.healthy("rebuilt")
+    assert (api.get("rebuilt").body, api.builds("rebuilt") - before) == (built, 1)
+    assert api.environment("rebuilt")["ADDED"] == "later"
+    api.healthy("rebuilt", force_rebuild=True)
+    assert api.get("rebuilt").body != built
+    assert api.builds("rebuilt") - before == 2
+
+
+BROKEN = {
+    "build error": (
+        {"build.sh": "echo the semicolon is missing >&2; exit 3\n"},
+        "build_failed",
+        ["ended with 3", "the semicolon is missing"],
+    ),
+    "build killed": ({"build.sh": "kill -9 $$\n"}, "build_failed", ["signal 9"]),
+    "exits at once": (
+        {"Procfile": "web: echo no such database; exit 7\n"},
+        "exited",
+        ["rustploy-app@serving-web-", "status 7", "no such database"],
+    ),
+    "exits with success": ({"Procfile": "web: true\n"}, "exited", ["rustploy-app@serving-web-", "status 0"]),
+    "no such program": ({"Procfile": "web: exec gunicornn\n"}, "exited", ["status 127", "gunicornn"]),
+    "never answers": (
+        {"Procfile": "web: exec sleep 300\n"},
+        "unhealthy",
+        ["GET http://127.0.0.1:", "within 3 s", "nothing listened"],
+    ),
+    "accepts but says nothing": (
+        {"app.py": helpers.SERVER.replace("def do_GET(self):", "def do_GET(self):\n        time.sleep(300)")},
+        "unhealthy",
+        ["GET http://127.0.0.1:", "no answer"],
+    ),
+    "answers 500": ({"status.txt": "500"}, "unhealthy", ["GET http://127.0.0.1:", "status 500"]),
+    "listens on another port": (
+        {"Procfile": "web: exec python3 app.py SPARE_PORT\n"},
+        "unhealthy",
+        ["GET http://127.0.0.1:", "nothing listened", "listens on"],
+    ),
+    "broken manifest": (
+        {"rustploy.yaml": "version: 1\nbuild: {mode: 7}\nap: {}\n"},
+        "invalid_manifest",
+        ["build.mode", "ap"],
+    ),
+    "manifest that is no YAML": ({"rustploy.yaml": "version: [1\n"}, "invalid_manifest", ["rustploy.yaml", "YAML"]),
+    "broken Procfile": ({"Procfile": "web python3\n"}, "invalid_manifest", ["Procfile:1", "<command>"]),
+    "Procfile without a process": ({"Procfile": "release: true\n"}, "no_process", ["Procfile", "web"]),
+    "release phase fails": (
+        {"Procfile": "web: exec python3 app.py\nrelease: echo column exists; exit 5\n"},
+        "release_failed",
+        ["status 5", "\ncolumn exists"],
+    ),
+    "worker exits": (
+        {"Procfile": "web: exec python3 app.py\nworker: echo no queue; exit 4\n"},
+        "exited",
+        ["rustploy-app@serving-worker-", "status 4", "no queue"],
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_failed_deployment_changes_nothing_and_says_why(api: Deployments, serving: str, how: str) -> None:
+    """Else a typo in a commit takes the site down, or nobody can tell what is wrong with it."""
+    files, code, words = BROKEN[how]
+    before = (api.app(serving)["address"], api.slugs(serving), api.slot_files(serving))
+    spare = str(api.machine.place.port + 5)
+    api.commit(serving, {name: text.replace("SPARE_PORT", spare) for name, text in files.items()})
+    try:
+        with Prober(api.port(serving)) as seen:
+            about = api.failed(serving)
+    finally:
+        good = scripted("one")
+        api.commit(serving, {name: good.get(name) for name in files})
+    assert about["error_code"] == code, about
+    assert [word for word in words if word not in about["last_error"]] == [], about["last_error"]
+    assert (seen.failures, seen.bodies) == ([], ["one"])
+    assert seen.answers > 1
+    assert api.running(serving) == [api.app(serving)["processes"][0]["unit"]]
+    assert (api.app(serving)["address"], api.slugs(serving), api.slot_files(serving)) == before
+    assert code in api.logs(serving, about["id"])
+
+
+def test_a_branch_that_is_not_there_is_named(api: Deployments, serving: str) -> None:
+    """Else a typo in CI is a riddle."""
+    about = api.failed(serving, source_ref="mian")
+    assert about["error_code"] == "ref_not_found"
+    assert "mian" in about["last_error"]
+    assert api.get(serving).body == "one"
+
+
+def test_a_first_deployment_that_fails_leaves_nothing_running(api: Deployments) -> None:
+    """Else a half-started app holds memory and a port without ever being deployed."""
+    api.create("stillborn", scripted("one", "exit 1"), build_mode="script")
+    assert api.failed("stillborn")["error_code"] == "build_failed"
+    assert (api.running("stillborn"), api.slugs("stillborn"), api.slot_files("stillborn")) == ([], [], [])
+    assert api.app("stillborn")["address"] is None
+    api.commit("stillborn", {"build.sh": "true\n"})
+    api.healthy("stillborn")
+    assert api.get("stillborn").body == "one"
+
+
+def test_a_repository_nothing_can_build_says_what_would_do(api: Deployments) -> None:
+    """Else a first user does not know what to add."""
+    api.create("unbuildable", {"README": "nothing here"})
+    about = api.failed("unbuildable")
+    assert about["error_code"] == "no_buildpack"
+    assert "requirements.txt" in about["last_error"]
+
+
+def test_a_failed_deployment_is_no_obstacle_for_the_next(api: Deployments, serving: str) -> None:
+    """Else one bad commit needs an operator."""
+    api.commit(serving, {"Procfile": "web: exit 1\n"})
+    api.failed(serving)
+    api.commit(serving, {"Procfile": "web: exec python3 app.py\n"})
+    api.healthy(serving)
+    assert api.get(serving).body == "one"
+
+
+def test_delete_leaves_nothing_of_an_app_and_all_of_the_others(api: Deployments, serving: str) -> None:
+    """Else deleted apps go on running, or their secrets and data stay on the disk."""
+    machine = api.machine
+    files = server("gone") | {"Procfile": "web: exec python3 app.py\nworker: exec sleep 9999\n"}
+    api.create("leaving", files)
+    api.healthy("leaving")
+    api.commit("leaving", {"version.txt": "gone too"})
+    api.healthy("leaving")
+    port = api.port("leaving")
+    api.delete("leaving")
+    assert machine.http("GET", "/api/v1/apps/leaving").status == 404
+    assert api.running("leaving") == []
+    for database in ("passwd", "group"):
+        assert [name for name in ("rp-leaving", "rpb-leaving") if _exists(machine, database, name)] == []
+    assert machine.run(["find", "/var/lib/rustploy/apps/leaving"], check=False).returncode != 0
+    found = machine.run(["find", "/etc", "/var/lib", "-name", "*leaving*"], check=False).stdout
+    assert found == ""
+    rendered = machine.run(["grep", "-r", "leaving", "/etc/sysusers.d", "/etc/tmpfiles.d", "/etc/systemd"], check=False)
+    assert rendered.stdout == ""
+    with pytest.raises(OSError):
+        machine.http("GET", "/", port=port)
+    assert api.get(serving).body == "one"
+
+
+def _exists(machine: Machine, database: str, name: str) -> bool:
+    return machine.run(["getent", database, name], check=False).returncode == 0
