@@ -21,8 +21,8 @@ TRACES = (
 
 NAMES = [
     "", "-", "a-", "-a", "a--b", "A", "Ä", "1a", "a b", "a/b", "..", "../../etc", "a.b", "a@b", "a%i", "a\n",
-    "a\nUser=root", "a\0", "a\u202e", "a'; touch /run/pwned; '", "$(touch /run/pwned)", "`id`", "a" * 28, "a" * 100_000, "root\t",
-    "good ", "good\u2010", "\ud800", None, 1, True, [], {}, ["good"],
+    "a\nUser=root", "a\0", "a\u202e", "a'; touch /run/pwned; '", "$(touch /run/pwned)", "`id`", "a" * 28, "a" * 100_000,
+    "root\t", "good ", "good\u2010", "\ud800", None, 1, True, [], {}, ["good"],
 ]  # fmt: skip
 FIELDS: dict[str, list[Any]] = {
     "name": NAMES,
