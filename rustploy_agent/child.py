@@ -87,13 +87,19 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
     kept = ""
     for piece in pieces:
         *whole, kept = (kept + decoder.decode(piece)).split("\n")
-        yield from (_last_redrawn(line) for line in whole)
+        for line in whole:
+            yield from _cut(_last_redrawn(line))
         while len(kept) > LONGEST_LINE:
             yield kept[:LONGEST_LINE]
             kept = kept[LONGEST_LINE:]
     kept += decoder.decode(b"", final=True)
     if kept:
         yield _last_redrawn(kept)
+
+
+def _cut(line: str) -> Iterator[str]:
+    for start in range(0, max(len(line), 1), LONGEST_LINE):
+        yield line[start : start + LONGEST_LINE]
 
 
 def _last_redrawn(line: str) -> str:

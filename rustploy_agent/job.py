@@ -108,10 +108,13 @@ def read_regular(path: str, limit: int = MESSAGE_LIMIT) -> bytes:
         raise
     except OSError:
         raise ValueError(f"{name}: must be a regular file that can be read, not a link") from None
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError(f"{name}: must be a regular file")
-        content = file.read(limit + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
         raise ValueError(f"{name}: must be at most {limit // 1024} KiB")
     return content

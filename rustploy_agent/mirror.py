@@ -110,6 +110,18 @@ class Mirror(NamedTuple):
     def packs(self) -> int:
         return sum(name.endswith(".pack") for name in _names(f"{self.repository}/objects/pack"))
 
+    @property
+    def largest_leftover(self) -> int:
+        """Bytes of the largest pack that a killed git did not finish."""
+        packs = f"{self.repository}/objects/pack"
+        sizes = [os.lstat(f"{packs}/{name}").st_size for name in _names(packs) if name.startswith("tmp_pack_")]
+        objects = f"{self.repository}/objects"
+        for quarantine in _names(objects):
+            if quarantine.startswith(("tmp_objdir-", "incoming-")):
+                inner = f"{objects}/{quarantine}/pack"
+                sizes += [os.lstat(f"{inner}/{name}").st_size for name in _names(inner)]
+        return max(sizes, default=0)
+
     def fetched(self) -> tuple[str, bool]:
         """What the last fetch brought: the object id, and whether it may be an annotated tag."""
         with open(f"{self.repository}/FETCH_HEAD", "rb") as file:

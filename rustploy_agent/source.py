@@ -118,7 +118,7 @@ def with_one_new_beginning(source: Source, app: str) -> tuple[str, bool]:
         try:
             return obtain(source, app)
         except GitFailed as failed:
-            cause = failed.known_cause()
+            cause = failed.known_cause() or cut_off(source)
             local = source.mirror.repository in failed.said
             if cause and not local:
                 raise cause from None
@@ -127,6 +127,14 @@ def with_one_new_beginning(source: Source, app: str) -> tuple[str, bool]:
             source.log.line(f"the mirror cannot be used ({failed.sentence()}); fetching everything anew", priority=4)
             source.mirror.wipe()
             fresh = True
+
+
+def cut_off(source: Source) -> Refused | None:
+    """RLIMIT_FSIZE ends git's index-pack without a word; the pack it was writing is left as long as it may be."""
+    if source.mirror.largest_leftover < source.fetch.max_bytes:
+        return None
+    limit = source.fetch.max_bytes // 2**20
+    return Refused("repository_too_large", f"what the repository sends is larger than the limit for sources, {limit} MiB")
 
 
 def unexplained(failed: GitFailed) -> Refused:

@@ -1,0 +1,129 @@
+"""The build program: what a buildpack says and does ends up in the log and the result, whatever it is."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from rustploy_agent import child
+from tests.unit.programs import Workshop
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path, tmp_path / "buildpacks")
+
+
+def buildpack(workshop: Workshop, compile_: str, release: str = "echo 'default_process_types: {}'") -> None:
+    for name, body in (("compile", compile_), ("release", release)):
+        path = workshop.buildpacks / "test" / "bin" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/bash\n{body}\n")
+        path.chmod(0o755)
+
+
+def test_a_build_leaves_its_procfile_its_release_and_its_size(workshop: Workshop) -> None:
+    buildpack(workshop, 'head -c 100000 /dev/zero >"$1/out"', "echo 'default_process_types: {web: run}'")
+    result = workshop.build({"Procfile": "web: mine\n"}, "test")
+    assert (result["ok"], result["procfile"]) == (True, "web: mine\n")
+    assert result["release"] == "default_process_types: {web: run}\n"
+    assert result["bytes"] >= 100_000
+
+
+def test_a_build_sees_a_plain_environment_and_no_secrets(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", "hunter2")
+    buildpack(workshop, 'ls -A "$3" >"$1/env_dir"; env >"$1/environment"; umask >"$1/umask"; pwd >"$1/pwd"')
+    assert workshop.build({}, "test")["ok"]
+    environment = dict(line.split("=", 1) for line in (workshop.checkout / "environment").read_text().splitlines())
+    assert set(environment) - {"PWD", "SHLVL", "_"} == {"PATH", "HOME", "LANG", "TMPDIR", "STACK", "CI"}
+    assert environment["HOME"] == str(workshop.root / "cache" / "home")
+    assert (workshop.checkout / "env_dir").read_text() == ""
+    assert (workshop.checkout / "umask").read_text() == "0022\n"
+    assert (workshop.checkout / "pwd").read_text() == f"{workshop.checkout}\n"
+
+
+def test_a_failing_build_quotes_what_it_said_last(workshop: Workshop) -> None:
+    buildpack(workshop, "echo one; echo '\033[31mERROR: no such package\033[0m' >&2; echo; exit 3")
+    result = workshop.build({}, "test")
+    assert (result["ok"], result["code"], result["exit_status"]) == (False, "build_failed", 3)
+    assert result["message"] == "the build ended with 3; its last lines: one; ERROR: no such package"
+
+
+def test_a_build_killed_by_a_signal_says_which(workshop: Workshop) -> None:
+    buildpack(workshop, "kill -KILL $$")
+    result = workshop.build({}, "test")
+    assert (result["code"], result["exit_status"]) == ("build_failed", -9)
+    assert "signal 9" in result["message"]
+
+
+def test_a_build_that_hangs_ends_at_its_deadline_with_all_it_started(workshop: Workshop, tmp_path: Path) -> None:
+    buildpack(workshop, f"(trap '' TERM; sleep 3; touch {tmp_path}/survived) & sleep 60")
+    begun = time.monotonic()
+    result = workshop.build({}, "test", timeout_seconds=1)
+    assert result["code"] == "build_timeout"
+    assert time.monotonic() - begun < 3
+    time.sleep(3 - (time.monotonic() - begun) + 0.5)
+    assert not (tmp_path / "survived").exists()
+
+
+def test_a_build_that_leaves_a_process_behind_ends_all_the_same(workshop: Workshop) -> None:
+    buildpack(workshop, "sleep 60 & echo started")
+    begun = time.monotonic()
+    assert workshop.build({}, "test")["ok"]
+    assert time.monotonic() - begun < 10
+
+
+def test_a_full_disk_is_told_from_a_broken_build(workshop: Workshop) -> None:
+    buildpack(workshop, "echo 'cp: write error: No space left on device' >&2; exit 1")
+    assert workshop.build({}, "test")["code"] == "disk_full"
+
+
+@pytest.mark.parametrize("name", ["missing", "lib", None])
+def test_an_unknown_buildpack_is_named_with_those_there_are(workshop: Workshop, name: str | None) -> None:
+    buildpack(workshop, "true")
+    (workshop.buildpacks / "lib").mkdir()
+    result = workshop.build({}, name)
+    assert result["code"] == "no_buildpack"
+    assert name is None or ("there are: test" in result["message"] and name in result["message"])
+
+
+def test_a_procfile_that_is_a_link_is_not_read(workshop: Workshop) -> None:
+    buildpack(workshop, 'echo "web: secret" >"$1/other"; ln -s other "$1/Procfile"')
+    result = workshop.build({}, "test")
+    assert (result["code"], "secret" in str(result)) == ("build_failed", False)
+    assert "Procfile" in result["message"]
+
+
+def test_a_release_that_prints_without_end_or_fails_is_a_failed_build(workshop: Workshop) -> None:
+    buildpack(workshop, "true", "head -c 100000 /dev/zero")
+    assert workshop.build({}, "test")["code"] == "build_failed"
+    buildpack(workshop, "true", "echo why >&2; exit 4")
+    assert "why" in workshop.build({}, "test")["message"]
+
+
+def lines_of(tmp_path: Path, script: str) -> list[str]:
+    path = tmp_path / "script"
+    path.write_text(f"#!/bin/bash\n{script}\n")
+    path.chmod(0o755)
+    lines: list[str] = []
+    assert child.run([str(path)], {"PATH": "/usr/bin:/bin"}, time.monotonic() + 30, lines.append) == 0
+    return lines
+
+
+def test_output_arrives_line_by_line_in_order_whatever_the_bytes(tmp_path: Path) -> None:
+    script = (
+        r"printf 'a\nb'; printf ' c\n' >&2; printf 'bad \xff\xc3 utf-8 \xc3\xa4\n'; printf '10%%\r20%%\rdone\r\n\nend'"
+    )
+    assert lines_of(tmp_path, script) == ["a", "b c", "bad \ufffd\ufffd utf-8 ä", "done", "", "end"]
+
+
+def test_a_line_without_end_is_cut_and_not_kept_in_memory(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path, "head -c 3000000 /dev/zero | tr '\\0' x; echo; echo after")
+    assert max(map(len, lines)) <= child.LONGEST_LINE
+    assert "".join(lines) == "x" * 3_000_000 + "after"
+
+
+def test_a_hundred_thousand_lines_all_arrive(tmp_path: Path) -> None:
+    assert lines_of(tmp_path, "seq 100000") == [str(number) for number in range(1, 100_001)]
