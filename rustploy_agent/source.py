@@ -134,7 +134,7 @@ def cut_off(source: Source) -> Refused | None:
     if source.mirror.largest_leftover < source.fetch.max_bytes:
         return None
     limit = source.fetch.max_bytes // 2**20
-    return Refused("repository_too_large", f"what the repository sends is larger than the limit for sources, {limit} MiB")
+    return Refused("repository_too_large", f"what the repository sends is larger than the limit of {limit} MiB")
 
 
 def unexplained(failed: GitFailed) -> Refused:
