@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
 LARGEST_MESSAGE = 1024 * 1024
+TEMPORARY = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}")
 
 
 class UntrustedFile(ValueError):
@@ -31,6 +33,13 @@ def replace(path: Path, content: bytes, *, mode: int = 0o640, durable: bool = Tr
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def remove_temporaries(directory: Path) -> None:
+    """What `replace` leaves when the agent is killed half way; for its start, when nobody else writes there."""
+    for path in directory.glob(".*"):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def sync_directory(path: Path) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from rustploy_agent import activation
+from rustploy_agent import activation, files
 from rustploy_agent.apps import remove
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
+    _guarded("half-written files", partial(_remove_temporaries, settings))
     for deployment in list(Deployment.select().where(Deployment.status == "deploying")):
         run = Run(settings, systemd, applier, deployment.app, deployment)
         _guarded(f"deployment {deployment.id}", partial(_interrupted, run))
@@ -26,6 +27,14 @@ def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
         _guarded(f"app {app.name}", partial(_stop_leftovers, settings, systemd, applier, app))
     for app in list(App.select().where(App.deleting)):
         _guarded(f"removal of {app.name}", partial(remove, app, settings, systemd, applier))
+
+
+def _remove_temporaries(settings: Settings) -> None:
+    """They hold what the whole file would have held: jobs, and environments with their secrets."""
+    files.remove_temporaries(settings.paths.desired.parent)
+    for app in App.select():
+        for part in ("jobs", "slots"):
+            files.remove_temporaries(settings.paths.app(app.name) / part)
 
 
 def _guarded(what: str, action: Callable[[], None]) -> None:
