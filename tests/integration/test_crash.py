@@ -1,0 +1,164 @@
+"""kill -9 on the agent at any moment: nothing accepted is lost, nothing is left over, and what serves goes on serving."""
+
+import json
+import random
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration import helpers
+from tests.integration.helpers import Deployments, scripted
+from tests.integration.helpers_prober import Prober
+from tests.machine import Machine
+
+MODULES = Path(__file__).parents[2] / "rustploy_agent"
+
+
+def _steps(module: str) -> list[str]:
+    """Read from the code, so that a step that is added is tested too."""
+    return re.findall(r'run\.(?:step|mark)\("(\w+)"\)', (MODULES / module).read_text())
+
+
+ROLLBACK = [*_steps("activation.py"), "prune"]
+DEPLOY = [*_steps("deploy.py"), *_steps("activation.py")]
+
+pytestmark = pytest.mark.usefixtures("machine")
+PROGRAM = "/usr/local/lib/rustploy-tests/fault_agent.py"
+DROP_IN = "/etc/systemd/system/rustploy-agent.service.d/90-fault.conf"
+OVERRIDE = f"[Service]\nExecStart=\nExecStart=/usr/bin/python3 -I {PROGRAM}\nRestartSec=100ms\n"
+#: A deployment that was interrupted is done again, so it may take twice its time and a start of the agent.
+DEADLINE = 60
+READY_SLUGS = """
+import json, sqlite3
+rows = sqlite3.connect("/var/lib/rustploy/agent/rustploy.db").execute(
+    "SELECT slug.id FROM slug JOIN app ON app.id = app_id WHERE app.name = 'crashed' AND state = 'ready'")
+print(json.dumps(sorted(row[0] for row in rows)))
+"""
+
+
+@pytest.fixture(scope="module")
+def api(session_machine: Machine) -> Iterator[Deployments]:
+    machine = session_machine
+    machine.send(Path(__file__).with_name("fault_agent.py"), PROGRAM)
+    machine.write(DROP_IN, OVERRIDE)
+    machine.run(["systemctl", "daemon-reload"])
+    found = helpers.deployments(machine)
+    try:
+        yield next(found)
+    finally:
+        machine.run(["rm", "-r", str(Path(DROP_IN).parent), str(Path(PROGRAM).parent)])
+        machine.run(["systemctl", "daemon-reload"])
+        next(found, None)
+
+
+@pytest.fixture(scope="module")
+def app(api: Deployments) -> str:
+    """An app with two releases, so that there is something to go back to."""
+    name = api.create("crashed", scripted("0") | PROCFILE, build_mode="script")
+    api.healthy(name)
+    _next_version(api, name)
+    api.healthy(name)
+    return name
+
+
+PROCFILE = {"Procfile": "web: exec python3 app.py\nrelease: true\n"}
+
+
+def _next_version(api: Deployments, app: str) -> str:
+    version = f"{time.monotonic_ns()}"
+    api.commit(app, {"version.txt": version})
+    return version
+
+
+def _kill_at(api: Deployments, step: str) -> None:
+    api.machine.write("/var/lib/rustploy/agent/fault", step, 0o600, "rustploy:rustploy")
+
+
+def _main_pid(api: Deployments) -> str:
+    return api.machine.run(["systemctl", "show", "--value", "-pMainPID", "rustploy-agent.service"]).stdout.strip()
+
+
+def _check(api: Deployments, app: str, deployment: str, old: str, new: str, seen: Prober) -> None:
+    """Everything that must hold once the deployment has ended, whichever way."""
+    about = api.show(app, deployment)
+    assert about["status"] in ("healthy", "failed"), about
+    assert about["status"] == "healthy" or (about["error_code"] and about["last_error"]), about
+    api.wait_until_settled(app)
+    assert api.get(app).body == (new if about["status"] == "healthy" else old), about
+    assert api.slot_files(app) == [f"web-{api.app(app)['active_slot']}.env"]
+    ready = json.loads(api.machine.run(["python3", "-c", READY_SLUGS]).stdout)
+    api.machine.wait_for(lambda: api.slugs(app) == ready, 10, f"no slug directories but {ready}")
+    assert seen.failures == [], "neither the old nor the new release served"
+    assert api.machine.failed_units() == []
+
+
+@pytest.mark.parametrize("step", DEPLOY)
+def test_an_agent_killed_at_a_step_of_a_deployment_carries_on(api: Deployments, app: str, step: str) -> None:
+    """Else a crash leaves a deployment that never ends, two releases at once, or an outage."""
+    old, new = api.get(app).body, _next_version(api, app)
+    with Prober(*api.ports(app)) as seen:
+        _died_and_ended(api, app, step, "deployments")
+    deployment = api.list(app)[0]["id"]
+    _check(api, app, deployment, old, new, seen)
+    assert api.show(app, deployment)["status"] == "healthy", "an interrupted deployment is done again"
+
+
+@pytest.mark.parametrize("step", ROLLBACK)
+def test_an_agent_killed_at_a_step_of_a_rollback_carries_on(api: Deployments, app: str, step: str) -> None:
+    """Else a crash during the way out of trouble makes more of it."""
+    _next_version(api, app)
+    api.healthy(app)
+    old = api.get(app).body
+    with Prober(*api.ports(app)) as seen:
+        _died_and_ended(api, app, step, "rollback")
+    deployment = api.list(app)[0]["id"]
+    new = api.machine.repositories.git(app, "show", f"{api.show(app, deployment)['commit_sha']}:version.txt")
+    _check(api, app, deployment, old, new, seen)
+    assert api.show(app, deployment)["status"] == "healthy"
+
+
+def _died_and_ended(api: Deployments, app: str, step: str, what: str) -> None:
+    before = _main_pid(api)
+    _kill_at(api, step)
+    deployment = api.start(app, what)
+    api.machine.wait_for(lambda: _main_pid(api) not in (before, "0"), 30, f"the agent to be killed at {step}")
+    api.machine.wait_for_agent()
+    assert not api.machine.exists("/var/lib/rustploy/agent/fault")
+    api.wait(app, deployment, DEADLINE)
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_an_agent_killed_at_a_random_moment_carries_on(api: Deployments, app: str, number: int) -> None:
+    """Else it is only luck that the named steps are safe; the seed is the number, so a failure can be repeated."""
+    old, new = api.get(app).body, _next_version(api, app)
+    moment = random.Random(number).uniform(0, 0.9)
+    with Prober(*api.ports(app)) as seen:
+        before = _main_pid(api)
+        deployment = api.start(app)
+        time.sleep(moment)
+        api.machine.run(["kill", "-KILL", before])
+        api.machine.wait_for(lambda: _main_pid(api) not in (before, "0"), 30, "the agent to be started again")
+        api.machine.wait_for_agent()
+        api.wait(app, deployment, DEADLINE)
+    _check(api, app, deployment, old, new, seen)
+
+
+def test_a_deployment_that_is_killed_again_and_again_ends_as_failed(api: Deployments, app: str) -> None:
+    """Else a deployment that kills the agent would kill it for ever."""
+    old = api.get(app).body
+    new = _next_version(api, app)
+    attempts = 3
+    with Prober(*api.ports(app)) as seen:
+        deployment = api.start(app)
+        for attempt in range(1, attempts + 1):
+            before = _main_pid(api)
+            api.machine.wait_for(lambda: api.show(app, deployment)["attempt"] == attempt, 30, f"attempt {attempt}")
+            api.machine.run(["kill", "-KILL", before])
+            api.machine.wait_for(lambda: _main_pid(api) not in (before, "0"), 30, "the agent to be started again")
+            api.machine.wait_for_agent()
+        about = api.wait(app, deployment, DEADLINE)
+    assert (about["status"], about["error_code"]) == ("failed", "interrupted")
+    _check(api, app, deployment, old, new, seen)
