@@ -1,0 +1,116 @@
+"""The machine that apply works on: its accounts, files and commands."""
+# pathlib takes as long to load as everything else here together.
+# ruff: noqa: PTH103, PTH104, PTH105, PTH106, PTH108, PTH110, PTH112, PTH119, PTH120, PTH123
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+
+from rustploy_agent.apply.wish import Refused
+
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+LONGEST = 1024 * 1024
+
+
+class Host:
+    """What apply sees and changes. Tests give it another root, other accounts, and commands that are only noted."""
+
+    root = ""
+
+    def user(self, name: str) -> pwd.struct_passwd | None:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            return None
+
+    def group(self, name: str) -> grp.struct_group | None:
+        try:
+            return grp.getgrnam(name)
+        except KeyError:
+            return None
+
+    def run(self, *argv: str) -> None:
+        if os.spawnve(os.P_WAIT, argv[0], argv, ENVIRONMENT) != 0:
+            raise Refused(f"`{' '.join(argv)}` failed; the journal of rustploy-apply.service says why")
+
+    def read(self, path: str) -> str:
+        """The text of a file that only root writes; empty when there is none."""
+        try:
+            with open(self.root + path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def read_untrusted(self, path: str, owner: str) -> bytes:
+        """The bytes of a file that `owner` may have made into anything."""
+        user, name = self.user(owner), os.path.basename(path)
+        try:
+            descriptor = os.open(self.root + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open(descriptor, "rb") as file:
+                found = os.fstat(descriptor)
+                if user is None or found.st_uid != user.pw_uid or not stat.S_ISREG(found.st_mode):
+                    raise Refused(f"{name} must be a regular file that belongs to user {owner}")
+                data = file.read(LONGEST + 1)
+        except OSError as error:
+            raise Refused(f"{name} must be readable: {error.strerror}") from None
+        if len(data) > LONGEST:
+            raise Refused(f"{name} must have at most {LONGEST} bytes")
+        return data
+
+    def write(self, path: str, content: str, mode: int = 0o644, group: int = -1) -> None:
+        """Whole or not at all, and on the disk."""
+        directory, name = os.path.split(self.root + path)
+        self.make_directory(os.path.dirname(path))
+        with open(f"{directory}/.{name}.new", "w", encoding="utf-8") as file:
+            os.fchown(file.fileno(), -1, group)
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(f"{directory}/.{name}.new", self.root + path)
+        sync(directory)
+
+    def make_directory(self, path: str) -> None:
+        if not os.path.isdir(self.root + path):
+            os.makedirs(self.root + path)
+            sync(os.path.dirname(self.root + path))
+
+    def link(self, path: str, target: str) -> None:
+        if not os.path.lexists(self.root + path):
+            self.make_directory(os.path.dirname(path))
+            os.symlink(target, self.root + path)
+            sync(os.path.dirname(self.root + path))
+
+    def remove(self, path: str) -> None:
+        if os.path.lexists(self.root + path):
+            os.unlink(self.root + path)
+            sync(os.path.dirname(self.root + path))
+
+    def remove_directory(self, path: str) -> None:
+        """If there is nothing in it."""
+        if os.path.isdir(self.root + path) and not os.listdir(self.root + path):
+            os.rmdir(self.root + path)
+
+    def remove_tree(self, path: str) -> None:
+        """Never follows a link. Only root may be able to replace what stands before the last part of `path`."""
+        if os.path.lexists(self.root + path):
+            self.run("/usr/bin/rm", "-rf", "--one-file-system", "--", self.root + path)
+
+    def owner(self, path: str) -> int | None:
+        """The user id of a directory; None when it is not there or something else."""
+        try:
+            found = os.lstat(self.root + path)
+        except FileNotFoundError:
+            return None
+        return found.st_uid if stat.S_ISDIR(found.st_mode) else None
+
+
+def sync(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

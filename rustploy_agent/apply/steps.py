@@ -1,0 +1,181 @@
+"""The steps of a run, from the agent's file to the answer."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import sys
+
+from rustploy_agent.apply import rendering, wish
+from rustploy_agent.apply.host import Host
+from rustploy_agent.apply.rendering import STATE, UNITS
+from rustploy_agent.apply.wish import Refused
+
+TYPE_CHECKING = False  # what type checkers take for typing's, without loading typing
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+DESIRED, RESULT = f"{STATE}/agent/desired.json", f"{STATE}/apply/result.json"
+RELOAD = f"{STATE}/apply/reload-pending"
+SYSUSERS, TMPFILES = "/etc/sysusers.d/rustploy-apps.conf", "/etc/tmpfiles.d/rustploy-apps.conf"
+WANTS = f"{UNITS}/rustploy-apps.target.wants"
+TEMPLATE = "/usr/lib/systemd/system/rustploy-app@.service"
+UNIT = re.compile(r"(rustploy-(?:app@([a-z0-9-]+)-[a-z0-9]+-[ab]|(?:fetch|build|task)@([a-z0-9-]+))\.service)\.d")
+
+
+def known(host: Host) -> set[str]:
+    """The apps whose users and directories have been rendered."""
+    users = re.findall(r"^u rp-([a-z0-9-]+) ", host.read(SYSUSERS), re.MULTILINE)
+    return {*users, *re.findall(rf"^d {STATE}/apps/([a-z0-9-]+) ", host.read(TMPFILES), re.MULTILINE)}
+
+
+def rendered(host: Host) -> dict[str, str]:
+    """Unit -> app, for every directory of drop-ins."""
+    found = [match for name in os.listdir(host.root + UNITS) if (match := UNIT.fullmatch(name))]
+    return {match[1]: match[2] or match[3] for match in found}
+
+
+def check_accounts(host: Host, app: str) -> None:
+    """Refused if a user or group of the app's names exists that apply did not make."""
+    for account, gecos, home in rendering.accounts(app):
+        user, group = host.user(account), host.group(account)
+        foreign_user = user and (user.pw_gecos, user.pw_dir, user.pw_shell) != (gecos, home, rendering.NOLOGIN)
+        foreign_group = (group and group.gr_mem) or (user and (not group or group.gr_gid != user.pw_gid))
+        ids = [user.pw_uid if user else 1, group.gr_gid if group else 1]
+        if foreign_user or foreign_group or not all(0 < number < 1000 for number in ids):
+            raise Refused(f"user or group {account} exists with another purpose; choose another name for the app")
+
+
+def is_provided(host: Host, app: str) -> bool:
+    directories = rendering.directories(app)
+    users = {name: host.user(name) for _, _, name, _ in directories}
+    return all((user := users[name]) and host.owner(path) == user.pw_uid for path, _, name, _ in directories)
+
+
+def provide(host: Host, apps: set[str]) -> None:
+    """Users and directories for these apps; apps that are not named keep theirs."""
+    before = known(host)
+    if apps <= before and all(is_provided(host, app) for app in apps):
+        return
+    host.write(SYSUSERS, rendering.sysusers(sorted(before | apps)))
+    host.write(TMPFILES, rendering.tmpfiles(sorted(before | apps)))
+    for argv in (["/usr/bin/systemd-sysusers", SYSUSERS], ["/usr/bin/systemd-tmpfiles", "--create", TMPFILES]):
+        try:
+            host.run(*argv)
+        except Refused as error:  # what it did do stands; whose things are missing is seen app by app
+            sys.stderr.write(f"{error}\n")
+
+
+def render(host: Host, texts: dict[str, str]) -> None:
+    for unit, content in texts.items():
+        if host.read(rendering.drop_in_path(unit)) != content:
+            host.write(RELOAD, "")
+            host.write(rendering.drop_in_path(unit), content)
+        if unit.startswith("rustploy-app@"):
+            host.link(f"{WANTS}/{unit}", TEMPLATE)
+
+
+def unrender(host: Host, units: list[str]) -> None:
+    """Stop these units and remove what apply rendered for them; an operator's own drop-ins stay."""
+    ours = [unit for unit in units if host.read(rendering.drop_in_path(unit))]
+    if ours:
+        host.run("/usr/bin/systemctl", "stop", *ours)
+        host.write(RELOAD, "")
+    for unit in units:
+        host.remove(f"{WANTS}/{unit}")
+        host.remove(rendering.drop_in_path(unit))
+        host.remove_directory(f"{UNITS}/{unit}.d")
+
+
+def reload(host: Host) -> None:
+    """If unit files changed, in this run or in one that was broken off."""
+    if os.path.exists(host.root + RELOAD):  # noqa: PTH110
+        host.run("/usr/bin/systemctl", "daemon-reload")
+        host.remove(RELOAD)
+
+
+def remove_app(host: Host, app: str) -> None:
+    """What is left once its units are gone. The lines that tell of the app go last: a broken-off run starts again."""
+    before = known(host)
+    if app not in before:
+        return
+    check_accounts(host, app)
+    host.remove_tree(f"{STATE}/apps/{app}")
+    for account, _, _ in rendering.accounts(app):
+        if host.user(account):
+            host.run("/usr/sbin/userdel", account)
+        if host.group(account):
+            host.run("/usr/sbin/groupdel", account)
+    host.write(TMPFILES, rendering.tmpfiles(sorted(before - {app})))
+    host.write(SYSUSERS, rendering.sysusers(sorted(before - {app})))
+
+
+def each(names: Iterable[str], refused: dict[str, str], step: Callable[[str], None]) -> list[str]:
+    """The names for which the step went well; the others are `refused`, and every later step leaves them alone."""
+    done = []
+    for name in names:
+        try:
+            step(name)
+            done.append(name)
+        except (Refused, OSError) as error:
+            refused[name] = str(error)
+    return done
+
+
+def fulfil(host: Host, desired: dict[str, Any]) -> dict[str, Any]:
+    """Make the machine as wished; what came of it, by app."""
+    refused: dict[str, str] = {}
+    apps = {app["name"]: app for app in wish.checked(desired, refused)}
+    names = each(apps, refused, lambda name: check_accounts(host, name))
+    provide(host, set(names))
+    before = rendered(host)
+
+    def update(name: str) -> None:
+        if not is_provided(host, name):
+            raise Refused("its users and directories could not be made; the journal of rustploy-apply.service says why")
+        texts = rendering.units(desired, apps[name])
+        unrender(host, [unit for unit in before if before[unit] == name and unit not in texts])
+        render(host, texts)
+
+    names = each(names, refused, update)
+    going = desired["remove_apps"]
+    going = each(going, refused, lambda name: unrender(host, [unit for unit in before if before[unit] == name]))
+    reload(host)
+    gone = each(going, refused, lambda name: remove_app(host, name))
+    slugs = {slug: f"{STATE}/apps/{name}/slugs/{slug}" for name in names for slug in apps[name]["remove_slugs"]}
+    slugs_gone = each(slugs, {}, lambda slug: host.remove_tree(slugs[slug]))
+    outcome = {name: {"ok": name not in refused, "error": refused.get(name)} for name in [*names, *refused]}
+    return {"apps": outcome, "removed_apps": gone, "removed_slugs": slugs_gone}
+
+
+def carry_out(host: Host) -> dict[str, Any]:
+    """Read the desired state and fulfil it; what came of it, as result.json has it."""
+    result: dict[str, Any] = {"desired_sha256": None, "ok": True, "error": None}
+    result |= {"apps": {}, "removed_apps": [], "removed_slugs": []}
+    try:
+        data = host.read_untrusted(DESIRED, "rustploy")
+        result["desired_sha256"] = hashlib.sha256(data).hexdigest()
+        result |= fulfil(host, wish.parse(data))
+    except (Refused, OSError) as error:
+        result |= {"ok": False, "error": str(error)}
+        sys.stderr.write(f"desired state refused: {error}\n")
+    for name, app in result["apps"].items():
+        if app["error"]:
+            sys.stderr.write(f"app {name!r} refused: {app['error']}\n")
+    return result
+
+
+def main(host: Host) -> int:
+    """0 when the file was carried out, though single apps may have been refused; 1 when it was refused as a whole."""
+    lock = os.open(f"{host.root}{STATE}/apply", os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result, agent = carry_out(host), host.group("rustploy")
+        host.write(RESULT, json.dumps(result) + "\n", 0o640, agent.gr_gid if agent else -1)
+        return 0 if result["ok"] else 1
+    finally:
+        os.close(lock)
