@@ -1,0 +1,34 @@
+"""GET /apps/{app}/config: what would be deployed, without its secrets."""
+
+from __future__ import annotations
+
+from tests.unit.api.conftest import REPOSITORY, Client
+from tests.unit.manager import Manager
+
+
+def test_what_was_imported_is_shown(reader: Client, blog: str) -> None:
+    config = reader("GET", f"/apps/{blog}/config").get_json()
+    assert config["source"] == {"branch": "main", "commit_sha": None}
+    assert (config["build_mode"], config["manifest"]) == ("auto", None)
+
+
+def test_an_app_that_was_never_imported_has_none(admin: Client) -> None:
+    admin("POST", "/apps", {"name": "bare"})
+    assert admin.code("GET", "/apps/bare/config") == (404, "config_not_found")
+
+
+def test_the_manifest_is_shown_with_every_key(admin: Client, manager: Manager) -> None:
+    manager.fetched = {"manifest": "version: 1\napp:\n  healthcheck_path: /up\n"}
+    admin("POST", "/apps/import", {"repository": REPOSITORY, "dependency_profile": {"redis": True}})
+    config = admin("GET", "/apps/blog/config").get_json()
+    assert config["manifest"]["app"]["healthcheck_path"] == "/up"
+    assert config["dependency_profile"] == {"postgres": False, "redis": True}
+
+
+def test_a_password_in_the_clone_url_is_not_shown(admin: Client, reader: Client) -> None:
+    """A read token would else be enough to push to the repository."""
+    url = "https://anna:s3cret@git.example.org/anna/blog.git"
+    admin("POST", "/apps/import", {"repository": REPOSITORY | {"clone_url": url}})
+    shown = reader("GET", "/apps/blog/config")
+    assert b"s3cret" not in shown.data
+    assert shown.get_json()["repository"]["clone_url"] == "https://***@git.example.org/anna/blog.git"

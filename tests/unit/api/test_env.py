@@ -1,0 +1,72 @@
+"""/apps/{app}/env: an app's secrets, shown to admin only, stored byte for byte."""
+
+from __future__ import annotations
+
+import pytest
+
+from rustploy_agent.models import EnvVar
+from tests.unit.api.conftest import Client
+
+NASTY = "a'b\"c$d%e\\f\n\tg\r ü \U0001f980 `h` $(i)"
+
+
+def test_a_value_comes_back_byte_for_byte(admin: Client, blog: str) -> None:
+    assert admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": NASTY}).get_json()["value"] == NASTY
+    assert [item["value"] for item in admin("GET", f"/apps/{blog}/env").get_json()["items"]] == [NASTY]
+
+
+def test_setting_again_replaces(admin: Client, blog: str) -> None:
+    for value in ("1", "2"):
+        admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": value})
+    assert [item["value"] for item in admin("GET", f"/apps/{blog}/env").get_json()["items"]] == ["2"]
+
+
+@pytest.mark.parametrize("scope", ["reader", "deployer"])
+def test_only_admin_sees_values(admin: Client, blog: str, scope: str, request: pytest.FixtureRequest) -> None:
+    admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": "s3cret"})
+    shown = request.getfixturevalue(scope)("GET", f"/apps/{blog}/env")
+    assert b"s3cret" not in shown.data
+    (item,) = shown.get_json()["items"]
+    assert (item["key"], item["value"], item["masked"]) == ("A", "********", True)
+
+
+def test_an_empty_value_is_a_value(admin: Client, blog: str) -> None:
+    assert admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": ""}).get_json()["value"] == ""
+
+
+@pytest.mark.parametrize(
+    "key", ["", "1A", "A-B", "A B", "A=B", "Ä", "A\n", "PORT", "HOME", "IFS", "rustploy_command", "RUSTPLOY_APP", 1]
+)
+def test_a_key_that_would_not_arrive_is_refused(admin: Client, blog: str, key: object) -> None:
+    answer = admin("PUT", f"/apps/{blog}/env", {"key": key, "value": "x"})
+    assert answer.status_code == 400
+    assert [detail["field"] for detail in answer.get_json()["error"]["details"]] == ["key"]
+
+
+@pytest.mark.parametrize("value", [None, 1, True, ["a"], "a\0b", "\ud800", "x" * (64 * 1024 + 1)])
+def test_a_value_that_no_process_can_get_is_refused(admin: Client, blog: str, value: object) -> None:
+    answer = admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": value})
+    assert answer.status_code == 400
+    assert [detail["field"] for detail in answer.get_json()["error"]["details"]] == ["value"]
+    assert EnvVar.select().count() == 0
+
+
+def test_all_variables_together_stay_below_what_a_program_can_be_given(admin: Client, blog: str) -> None:
+    for number in range(7):
+        admin("PUT", f"/apps/{blog}/env", {"key": f"A{number}", "value": "x" * 65536})
+    assert admin.code("PUT", f"/apps/{blog}/env", {"key": "B", "value": "x" * 65536}) == (400, "invalid_request")
+    assert admin("PUT", f"/apps/{blog}/env", {"key": "A0", "value": "y" * 65536}).status_code == 200
+
+
+def test_a_deleted_variable_is_gone(admin: Client, blog: str) -> None:
+    admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": "1"})
+    assert admin("DELETE", f"/apps/{blog}/env/A").status_code == 204
+    assert admin("GET", f"/apps/{blog}/env").get_json() == {"items": []}
+    assert admin.code("DELETE", f"/apps/{blog}/env/A") == (404, "env_not_found")
+
+
+def test_variables_of_one_app_are_not_those_of_another(admin: Client, blog: str) -> None:
+    admin("POST", "/apps", {"name": "other"})
+    admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": "1"})
+    assert admin("GET", "/apps/other/env").get_json() == {"items": []}
+    assert admin.code("DELETE", "/apps/other/env/A") == (404, "env_not_found")

@@ -1,0 +1,22 @@
+"""GET /health: load balancers and the agent's own watchdog lose their answer if this breaks."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from rustploy_agent.core import Core
+from rustploy_agent.models import database, open_database
+from tests.unit.api.conftest import Client
+
+
+@pytest.mark.parametrize("path", ["/health", "/api/v1/health"])
+def test_anybody_may_ask(api: Flask, path: str) -> None:
+    assert Client(api, "", root="")("GET", path, headers={}).get_json() == {"status": "ok"}
+
+
+def test_a_database_that_cannot_be_read_is_not_well(api: Flask, core: Core) -> None:
+    database.init("/nonexistent/rustploy.db")
+    answer = Client(api, "").code("GET", "/health", headers={})
+    open_database(core.settings.paths.database)
+    assert answer == (500, "internal_error")

@@ -1,0 +1,73 @@
+"""/tokens: made once, listed without secrets, refused from the moment they are revoked."""
+
+from __future__ import annotations
+
+import pytest
+
+from rustploy_agent.models import Token
+from tests.unit.api.conftest import Client
+
+
+def test_a_made_token_works_and_is_shown_only_once(admin: Client) -> None:
+    made = admin("POST", "/tokens", {"name": "ci", "scopes": ["deploy"]}).get_json()
+    assert Client(admin.app, made["token"])("GET", "/apps").status_code == 200
+    listed = admin("GET", "/tokens")
+    assert made["token"].encode() not in listed.data
+    assert made["summary"]["id"] in [item["id"] for item in listed.get_json()["items"]]
+
+
+def test_the_database_does_not_hold_the_secret(admin: Client) -> None:
+    secret = admin("POST", "/tokens", {"name": "ci", "scopes": ["read"]}).get_json()["token"]
+    stored = [str(value) for row in Token.select().dicts() for value in row.values()]
+    assert not any(secret in value or secret[4:-8] in value for value in stored)
+
+
+def test_scopes_are_kept_in_order_and_once(admin: Client) -> None:
+    made = admin("POST", "/tokens", {"name": "ci", "scopes": ["admin", "read", "admin"]}).get_json()
+    assert made["summary"]["scopes"] == ["read", "admin"]
+
+
+def test_a_revoked_token_is_refused_from_then_on(admin: Client) -> None:
+    made = admin("POST", "/tokens", {"name": "ci", "scopes": ["read"]}).get_json()
+    assert admin("DELETE", f"/tokens/{made['summary']['id']}").status_code == 204
+    assert Client(admin.app, made["token"]).code("GET", "/apps") == (401, "unauthorized")
+    assert admin("DELETE", f"/tokens/{made['summary']['id']}").status_code == 204
+
+
+def test_a_token_may_revoke_itself(admin: Client) -> None:
+    (own,) = admin("GET", "/tokens").get_json()["items"]
+    assert admin("DELETE", f"/tokens/{own['id']}").status_code == 204
+    assert admin.code("GET", "/tokens") == (401, "unauthorized")
+
+
+def test_an_unknown_token_is_not_found(admin: Client) -> None:
+    assert admin.code("DELETE", "/tokens/nope") == (404, "token_not_found")
+
+
+def test_use_is_noted(admin: Client) -> None:
+    made = admin("POST", "/tokens", {"name": "ci", "scopes": ["read"]}).get_json()
+    assert made["summary"]["last_used_at_unix_ms"] is None
+    Client(admin.app, made["token"])("GET", "/apps")
+    assert Token.get_by_id(made["summary"]["id"]).last_used_at_unix_ms is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"name": None}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"scopes": []}, "scopes"),
+        ({"scopes": ["root"]}, "scopes"),
+        ({"scopes": "admin"}, "scopes"),
+        ({"scopes": [["admin"]]}, "scopes"),
+        ({"expires_in_seconds": 0}, "expires_in_seconds"),
+        ({"expires_in_seconds": 2**70}, "expires_in_seconds"),
+        ({"expires_in_seconds": True}, "expires_in_seconds"),
+        ({"role": "admin"}, "role"),
+    ],
+)
+def test_a_wrong_token_is_refused_by_field(admin: Client, change: dict[str, object], field: str) -> None:
+    answer = admin("POST", "/tokens", {"name": "ci", "scopes": ["read"]} | change)
+    assert answer.status_code == 400
+    assert [detail["field"] for detail in answer.get_json()["error"]["details"]] == [field]
+    assert Token.select().count() == 1

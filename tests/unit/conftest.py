@@ -1,0 +1,80 @@
+"""Settings, a database, and an agent composed of real parts over the systemd that tests/unit/manager.py plays."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pwd
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from rustploy_agent import config, models
+from rustploy_agent.api import create_app
+from rustploy_agent.core import Core
+from rustploy_agent.desired import Applier
+from rustploy_agent.worker import Worker
+from tests.unit.manager import Door, Manager
+from tests.unit.waiting import until
+
+TREE = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> config.Settings:
+    for name in ("agent", "apply", "apps"):
+        (tmp_path / name).mkdir()
+    paths = config.Paths(state=tmp_path, library=TREE, share=TREE)
+    document = {"apps": {"ports": {"first": 23700, "last": 23799}}, "disk": {"min_free_mib": 0}}
+    return dataclasses.replace(config.parse(document), paths=paths)
+
+
+@pytest.fixture
+def opened(settings: config.Settings) -> Iterator[None]:
+    models.open_database(settings.paths.database)
+    yield
+    models.database.close()
+
+
+@pytest.fixture
+def manager(settings: config.Settings) -> Iterator[Manager]:
+    played = Manager(settings.paths.state)
+    yield played
+    for name in played.running():
+        played.StopUnit(name, "replace", timeout=1)
+
+
+@pytest.fixture
+def accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every app's users are the one that runs the tests."""
+    real: Callable[[str], pwd.struct_passwd] = pwd.getpwnam
+
+    def getpwnam(name: str) -> pwd.struct_passwd:
+        return pwd.getpwuid(os.geteuid()) if name.startswith(("rp-", "rpb-")) else real(name)
+
+    monkeypatch.setattr(pwd, "getpwnam", getpwnam)
+
+
+@pytest.fixture
+def core(settings: config.Settings, opened: None, manager: Manager, accounts: None) -> Iterator[Core]:
+    """With a worker that does not work: what is queued stays queued until a test calls `start`."""
+    door = Door(manager)
+    applier = Applier(settings, door)
+    yield Core(settings, door, applier, Worker(settings, door, applier))
+    _leave_no_work(manager)
+
+
+def _leave_no_work(manager: Manager) -> None:
+    """A worker's threads live as long as the process; with work left they would meet the next test's ports."""
+    waiting = models.Deployment.status.in_(("queued", "retrying"))
+    models.Deployment.update(status="failed").where(waiting).execute()
+    models.Deployment.update(cancel_requested=True).execute()
+    manager.gate.set()
+    until(lambda: not models.Deployment.select().where(models.Deployment.status == "deploying").exists())
+
+
+@pytest.fixture
+def api(core: Core) -> Flask:
+    return create_app(core)

@@ -1,0 +1,83 @@
+"""openapi.yaml as a judge: every answer that a test gets from the API is held against it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+PREFIX = "/api/v1"
+#: What any request may end with: no such route, or a defect.
+ALWAYS = {"404": ["not_found"], "405": ["method_not_allowed"], "500": ["internal_error"]}
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "openapi.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def operations() -> dict[tuple[str, str], dict[str, Any]]:
+    """(method, path with its prefix) -> operation."""
+    return {
+        (method.upper(), PREFIX + path): operation
+        for path, item in document()["paths"].items()
+        for method, operation in item.items()
+        if method in ("get", "put", "post", "patch", "delete")
+    }
+
+
+def operation_of(method: str, path: str) -> dict[str, Any] | None:
+    """The operation that a request meets; literal paths come before those with parameters."""
+    wanted = path.partition("?")[0]
+    if wanted == "/health":
+        wanted = f"{PREFIX}/health"
+    known = sorted(operations().items(), key=lambda item: item[0][1].count("{"))
+    for (its_method, template), operation in known:
+        pattern = re.sub(r"\\\{[a-z_]+\\\}", "[^/]+", re.escape(template))
+        if its_method == method and re.fullmatch(pattern, wanted):
+            return operation
+    return None
+
+
+def check_schema(schema: dict[str, Any], value: object) -> None:
+    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "components": document()["components"]} | schema
+    jsonschema.Draft202012Validator(whole).validate(value)
+
+
+def check(method: str, path: str, status: int, headers: Any, body: bytes, value: object) -> None:
+    """Fails when the answer is not one that the document promises for this request."""
+    operation = operation_of(method, path)
+    if status >= 400:
+        _check_error(operation, status, headers, value)
+        return
+    assert operation is not None, f"{method} {path} answered {status} but is not in openapi.yaml"
+    assert str(status) in operation["responses"], f"{method} {path} answered {status}, which openapi.yaml does not list"
+    response = _resolved(operation["responses"][str(status)])
+    if "content" not in response:
+        assert body == b"", f"{method} {path} has a body, openapi.yaml has none"
+        return
+    assert headers["Content-Type"] == "application/json"
+    check_schema(response["content"]["application/json"]["schema"], value)
+
+
+def _check_error(operation: dict[str, Any] | None, status: int, headers: Any, value: Any) -> None:
+    assert headers["Content-Type"] == "application/json", "an error is not JSON"
+    check_schema({"$ref": "#/components/schemas/Error"}, value)
+    listed = dict(ALWAYS) if operation is None else operation["x-error-codes"]
+    codes = [*listed.get(str(status), []), *ALWAYS.get(str(status), [])]
+    assert value["error"]["code"] in codes, f"{status} {value['error']['code']} is not in x-error-codes"
+    assert status != 401 or headers["WWW-Authenticate"] == "Bearer"
+    assert status not in (429, 503) or int(headers["Retry-After"]) > 0
+
+
+def _resolved(response: dict[str, Any]) -> dict[str, Any]:
+    reference = response.get("$ref")
+    if reference is None:
+        return response
+    found: dict[str, Any] = document()["components"]["responses"][reference.rpartition("/")[2]]
+    return found

@@ -1,0 +1,204 @@
+"""systemd's manager as the agent's D-Bus door sees it: same calls, same answers, the units' programs played here.
+
+Everything above the bus is the real code. Units have stand-ins: apply makes directories and answers with the
+digest of what it read, fetch and build leave results, an app's unit serves HTTP on its port.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+import shutil
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from rustploy_agent.systemd import Systemd
+
+COMMIT = "1" * 40
+DETECTION = {
+    "framework": "static",
+    "package_manager": "none",
+    "lockfile": None,
+    "build_profile": "static",
+    "dockerfile_present": False,
+}
+
+
+@dataclass
+class Unit:
+    active: str = "inactive"
+    sub: str = "dead"
+    exit: tuple[str, int, int, int] = ("success", 0, 0, 0)
+    server: ThreadingHTTPServer | None = None
+
+
+@dataclass
+class Manager:
+    """`state` is /var/lib/rustploy. A test says by `fetched`, `built` and `refused` how the programs shall end."""
+
+    state: Path
+    fetched: dict[str, Any] = field(default_factory=dict)
+    built: dict[str, Any] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    apply_error: str | None = None
+    applied: int = 0
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    units: dict[str, Unit] = field(default_factory=dict)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def StartUnit(self, name: str, mode: str, *, timeout: float) -> str:
+        self.calls.append(("start", name))
+        unit = self.units.setdefault(name, Unit())
+        if unit.active == "active":
+            return "/job"
+        kind, _, instance = name.removesuffix(".service").partition("@")
+        getattr(self, kind.replace("-", "_"))(unit, instance)
+        return "/job"
+
+    def StopUnit(self, name: str, mode: str, *, timeout: float) -> str:
+        self.calls.append(("stop", name))
+        unit = self.units.setdefault(name, Unit())
+        if unit.server is not None:
+            unit.server.shutdown()
+            unit.server.server_close()
+        self.units[name] = Unit()
+        return "/job"
+
+    def ResetFailedUnit(self, name: str, *, timeout: float) -> None:
+        self.units[name] = Unit()
+
+    def ListUnitsByNames(self, names: list[str], *, timeout: float) -> list[tuple[Any, ...]]:
+        found = []
+        for name in names:
+            unit = self.units.get(name, Unit())
+            found.append((name, "", "loaded", unit.active, unit.sub, "", f"/unit/{name}", 0, "", "/"))
+        return found
+
+    def running(self) -> set[str]:
+        return {name for name, unit in self.units.items() if unit.active == "active"}
+
+    # --- what the units run
+
+    def rustploy_apply(self, unit: Unit, _: str) -> None:
+        self.applied += 1
+        content = (self.state / "agent" / "desired.json").read_bytes()
+        wish = json.loads(content)
+        answer: dict[str, Any] = {
+            "desired_sha256": hashlib.sha256(content).hexdigest(),
+            "ok": self.apply_error is None,
+            "error": self.apply_error,
+            "apps": {},
+            "removed_apps": [],
+            "removed_slugs": [],
+        }
+        if self.apply_error is None:
+            for app in wish["apps"]:
+                self._provide(app, answer)
+            for name in wish["remove_apps"]:
+                shutil.rmtree(self.state / "apps" / name, ignore_errors=True)
+                answer["removed_apps"].append(name)
+        (self.state / "apply" / "result.json").write_text(json.dumps(answer))
+
+    def _provide(self, app: dict[str, Any], answer: dict[str, Any]) -> None:
+        reason = self.refused.get(app["name"])
+        answer["apps"][app["name"]] = {"ok": reason is None, "error": reason}
+        if reason is not None:
+            return
+        home = self.state / "apps" / app["name"]
+        for directory in ("data", "slots", "slugs", "jobs", "results", "mirror", "cache"):
+            (home / directory).mkdir(parents=True, exist_ok=True)
+        for slug in app["remove_slugs"]:
+            shutil.rmtree(home / "slugs" / slug, ignore_errors=True)
+            answer["removed_slugs"].append(slug)
+
+    def rustploy_fetch(self, unit: Unit, app: str) -> None:
+        self.gate.wait(20)
+        home, job = self.state / "apps" / app, self._job(app)
+        answer = {
+            "version": 1,
+            "deployment_id": job["deployment_id"],
+            "ok": True,
+            "commit": job["fetch"]["commit"] or COMMIT,
+            "detection": DETECTION,
+            "buildpack": "static",
+            "manifest": None,
+        } | self.fetched
+        answer["known"] = answer["commit"] in job["fetch"]["known_commits"]
+        if answer["ok"] and not answer["known"]:
+            (home / "slugs" / job["slug_id"] / "app").mkdir()
+        (home / "results" / "fetch.json").write_text(json.dumps(answer))
+
+    def rustploy_build(self, unit: Unit, app: str) -> None:
+        job = self._job(app)
+        answer = {
+            "version": 1,
+            "deployment_id": job["deployment_id"],
+            "ok": True,
+            "procfile": None,
+            "release": "default_process_types:\n  web: answer 200\n",
+            "bytes": 1000,
+        } | self.built
+        (self.state / "apps" / app / "results" / "build.json").write_text(json.dumps(answer))
+
+    def rustploy_task(self, unit: Unit, app: str) -> None:
+        if self._command(app, "task") != "true":
+            unit.active, unit.sub, unit.exit = "failed", "failed", ("exit-code", 1, 1, 0)
+
+    def rustploy_app(self, unit: Unit, instance: str) -> None:
+        """The command `answer STATUS` serves, everything else ends at once as a missing program does."""
+        app, process, slot = instance.rsplit("-", 2)
+        verb, _, argument = self._command(app, f"{process}-{slot}").partition(" ")
+        if verb != "answer":
+            unit.active, unit.sub, unit.exit = "activating", "auto-restart", ("exit-code", 1, 127, 1)
+            return
+        text = (self.state / "apps" / app / "slots" / f"{process}-{slot}.env").read_text()
+        port = re.search(r"^export PORT=(\d+)$", text, re.MULTILINE)
+        if port is not None:
+            unit.server = serve(int(port[1]), int(argument))
+        unit.active, unit.sub = "active", "running"
+
+    def _command(self, app: str, name: str) -> str:
+        text = (self.state / "apps" / app / "slots" / f"{name}.env").read_text()
+        return shlex.split(text.rpartition("rustploy_command=")[2])[0]
+
+    def _job(self, app: str) -> dict[str, Any]:
+        job: dict[str, Any] = json.loads((self.state / "apps" / app / "jobs" / "job.json").read_bytes())
+        return job
+
+
+def serve(port: int, status: int) -> ThreadingHTTPServer:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    return server
+
+
+class Door(Systemd):
+    """The real door, with the manager's proxy and the properties of a unit taken from `Manager`."""
+
+    def __init__(self, manager: Manager) -> None:
+        super().__init__()
+        self.manager = manager
+
+    def _connect(self) -> Any:
+        return self.manager
+
+    def _property(self, path: str, name: str) -> Any:
+        exit_state = self.manager.units.get(path.removeprefix("/unit/"), Unit()).exit
+        return dict(zip(("Result", "ExecMainCode", "ExecMainStatus", "NRestarts"), exit_state, strict=True))[name]

@@ -1,0 +1,95 @@
+"""openapi.yaml is the contract: nothing is served that is not in it, nothing is in it that is not served."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+from flask import Flask
+
+from tests.unit import contract
+
+Operation = tuple[str, str]
+
+
+def served(api: Flask) -> dict[Operation, str]:
+    """(method, path as openapi.yaml writes it) -> scope. The bare /health is an alias told of in words."""
+    return {
+        (method, re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", r"{\1}", rule.rule)): api.view_functions[rule.endpoint].scope  # type: ignore[attr-defined]
+        for rule in api.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule != "/health"
+    }
+
+
+def test_every_route_is_in_the_document_and_every_operation_is_served(api: Flask) -> None:
+    assert set(served(api)) == set(contract.operations())
+
+
+def test_the_scopes_are_those_of_the_code(api: Flask) -> None:
+    assert served(api) == {key: operation["x-scope"] for key, operation in contract.operations().items()}
+
+
+def test_operations_are_named_as_their_views(api: Flask) -> None:
+    names = {
+        (method, re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", r"{\1}", rule.rule)): rule.endpoint.rpartition(".")[2]
+        for rule in api.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule != "/health"
+    }
+    assert names == {key: operation["operationId"] for key, operation in contract.operations().items()}
+
+
+@pytest.mark.parametrize("key", sorted(contract.operations()))
+def test_an_operation_says_who_may_call_it_and_how_it_can_fail(key: Operation) -> None:
+    operation = contract.operations()[key]
+    anybody, path = operation["x-scope"] == "anybody", key[1]
+    assert anybody == (operation.get("security") == [])
+    assert operation["summary"].endswith(".")
+    codes = operation["x-error-codes"]
+    assert anybody or ("401" in codes and "403" in codes)
+    assert ("requestBody" in operation) == ("415" in codes)
+    assert ("{app_id}" in path) == ("app_not_found" in codes.get("404", []))
+
+
+def examples(node: Any) -> list[tuple[Any, Any]]:
+    """(schema, example) pairs of everything below `node`."""
+    if isinstance(node, list):
+        return [pair for item in node for pair in examples(item)]
+    if not isinstance(node, dict):
+        return []
+    own = [(node["schema"], node["example"])] if "schema" in node and "example" in node else []
+    return own + [pair for value in node.values() for pair in examples(value)]
+
+
+def test_every_example_is_valid() -> None:
+    found = examples(contract.document())
+    assert len(found) > 10
+    for schema, example in found:
+        contract.check_schema(schema, example)
+
+
+def references(node: Any) -> set[str]:
+    if isinstance(node, list):
+        return {found for item in node for found in references(item)}
+    if not isinstance(node, dict):
+        return set()
+    return {str(node["$ref"])} if "$ref" in node else {found for value in node.values() for found in references(value)}
+
+
+def test_references_lead_somewhere_and_no_component_is_left_over() -> None:
+    document = contract.document()
+    there = {
+        f"#/components/{kind}/{name}"
+        for kind, named in document["components"].items()
+        if kind != "securitySchemes"
+        for name in named
+    }
+    assert references(document) == there
+
+
+@pytest.mark.parametrize("name", sorted(contract.document()["components"]["schemas"]))
+def test_every_schema_is_a_schema(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(contract.document()["components"]["schemas"][name])

@@ -1,0 +1,259 @@
+"""The queue and the engine over a played systemd: accepted means it ends, a failure leaves the old release serving."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+from collections.abc import Callable
+
+import pytest
+
+from rustploy_agent import activation, events, models
+from rustploy_agent.core import Core
+from rustploy_agent.desired import Applier
+from rustploy_agent.errors import Conflict
+from rustploy_agent.models import App, Deployment, Process, Release, Slug
+from rustploy_agent.settle import settle
+from rustploy_agent.worker import BACKOFF_MS, Worker
+from tests.unit.manager import Manager
+from tests.unit.waiting import ended, until
+
+pytestmark = pytest.mark.processes
+Deploy = Callable[..., Deployment]
+
+
+@pytest.fixture
+def app(core: Core) -> App:
+    from rustploy_agent import apps
+
+    app = apps.create("blog", core.settings, core.systemd, core.applier)
+    App.update(repository={"clone_url": "https://git.example.org/anna/blog.git"}, source={}).execute()
+    found: App = App.get_by_id(app.id)
+    return found
+
+
+@pytest.fixture
+def deploy(core: Core, app: App) -> Deploy:
+    """Queues a deployment and waits for its end."""
+    core.worker.start()
+
+    def run(**wishes: object) -> Deployment:
+        deployment = Deployment(app=app, **wishes)
+        core.worker.enqueue(deployment)
+        return ended(deployment.id)
+
+    return run
+
+
+def answer(app: App) -> int:
+    """What the app's address answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", activation.web_port(App.get_by_id(app.id)), timeout=2)
+    connection.request("GET", "/")
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_a_deployment_goes_through_its_steps_and_serves(app: App, deploy: Deploy) -> None:
+    seen: list[str] = []
+
+    def note(_: object, step: str) -> None:
+        seen.append(step)
+
+    with events.step_started.connected_to(note):
+        deployment = deploy()
+        until(lambda: "prune" in seen)
+    assert (deployment.status, deployment.attempt) == ("healthy", 1)
+    assert seen == ["fetch", "detect", "build", "start", "health", "switch", "drain", "prune"]
+    assert answer(app) == 200
+
+
+def test_each_deployment_takes_the_other_slot_and_stops_the_old_one(
+    core: Core, app: App, deploy: Deploy, manager: Manager
+) -> None:
+    for slot in ("a", "b", "a"):
+        assert deploy(force_rebuild=True).status == "healthy"
+        until(lambda slot=slot: manager.running() == {f"rustploy-app@blog-web-{slot}.service"})
+        files = core.settings.paths.app("blog") / "slots"
+        assert [path.name for path in files.glob("web-*.env")] == [f"web-{slot}.env"]
+
+
+def test_a_commit_that_is_built_is_not_built_again_unless_asked(deploy: Deploy, manager: Manager) -> None:
+    build = ("start", "rustploy-build@blog.service")
+    for wish, builds in (({}, 1), ({}, 1), ({"force_rebuild": True}, 2)):
+        assert deploy(**wish).status == "healthy"
+        assert manager.calls.count(build) == builds
+
+
+FAILURES = {
+    "build_failed": {"built": {"ok": False, "code": "build_failed", "message": "no such package"}},
+    "exited": {"built": {"release": "default_process_types: {web: missing}"}},
+    "unhealthy": {"built": {"release": "default_process_types: {web: answer 500}"}},
+    "no_process": {"built": {"release": "", "procfile": "release: true"}},
+    "release_failed": {"built": {"procfile": "web: answer 200\nrelease: false"}},
+    "no_buildpack": {"fetched": {"buildpack": None}},
+    "ref_not_found": {"fetched": {"ok": False, "code": "ref_not_found", "message": "no such branch"}},
+    "invalid_manifest": {"fetched": {"manifest": "version: 1\nbuild: {mode: 7}"}},
+    "fetch_failed": {"fetched": {"commit": "not a commit"}},
+    "build_out": {"built": {"ok": False, "code": "build_out", "message": "\ud800"}},
+}
+
+
+@pytest.mark.parametrize("code", FAILURES)
+def test_a_failure_has_its_code_and_leaves_the_old_release_serving(
+    code: str, core: Core, app: App, deploy: Deploy, manager: Manager
+) -> None:
+    object.__setattr__(core.settings, "timeouts", dataclasses.replace(core.settings.timeouts, health=1))
+    good = deploy()
+    assert good.status == "healthy"
+    until(lambda: Deployment.get_by_id(good.id).step == "prune")
+    for name, value in FAILURES[code].items():
+        setattr(manager, name, value)
+    failed = deploy(force_rebuild=True)
+    assert (failed.status, failed.error_code) == ("failed", code), failed.last_error
+    assert failed.last_error
+    assert answer(app) == 200
+    assert manager.running() == {"rustploy-app@blog-web-a.service"}
+    assert App.get().active_release_id == good.release_id
+    assert not list((core.settings.paths.app("blog") / "slots").glob("web-b.env"))
+    assert Slug.select().where(Slug.state == "building").count() == 0
+
+
+def test_a_failed_clean_up_still_ends_the_deployment(core: Core, deploy: Deploy, manager: Manager) -> None:
+    """A full disk fails the deployment and then its clean-up; the app must not be `deploying` for ever."""
+    manager.built = {"ok": False, "code": "disk_full", "message": "no space left on device"}
+
+    def refuse_writing(_: object, step: str) -> None:
+        if step == "build":
+            core.settings.paths.desired.unlink()
+            core.settings.paths.desired.mkdir()
+
+    with events.step_started.connected_to(refuse_writing):
+        assert deploy().error_code == "disk_full"
+
+
+def test_what_may_heal_is_tried_again_later(core: Core, app: App, manager: Manager) -> None:
+    manager.fetched = {"ok": False, "code": "host_unreachable", "message": "no route", "retryable": True}
+    core.worker.start()
+    deployment = Deployment(app=app)
+    core.worker.enqueue(deployment)
+    until(lambda: Deployment.get_by_id(deployment.id).status == "retrying")
+    found = Deployment.get_by_id(deployment.id)
+    assert (found.error_code, found.attempt) == ("host_unreachable", 1)
+    assert found.not_before_unix_ms - found.updated_at_unix_ms == pytest.approx(BACKOFF_MS, abs=1000)
+    manager.fetched = {}
+    Deployment.update(not_before_unix_ms=0).execute()
+    core.worker.wake()
+    assert ended(deployment.id).status == "healthy"
+
+
+def test_it_is_not_tried_for_ever(core: Core, app: App, manager: Manager) -> None:
+    manager.fetched = {"ok": False, "code": "host_unreachable", "message": "no route", "retryable": True}
+    core.worker.start()
+    deployment = Deployment(app=app, attempt=core.settings.attempts - 1)
+    core.worker.enqueue(deployment)
+    assert ended(deployment.id).error_code == "host_unreachable"
+
+
+def test_an_older_deployment_gives_way_instead_of_being_tried_again_after_a_newer(
+    core: Core, app: App, manager: Manager
+) -> None:
+    manager.fetched = {"ok": False, "code": "host_unreachable", "message": "no route", "retryable": True}
+    manager.gate.clear()
+    core.worker.start()
+    older, newer = Deployment(app=app), Deployment(app=app)
+    core.worker.enqueue(older)
+    until(lambda: Deployment.get_by_id(older.id).step == "fetch")
+    core.worker.enqueue(newer)
+    manager.gate.set()
+    assert ended(older.id).error_code == "superseded"
+
+
+def test_one_app_is_never_deployed_twice_at_once(core: Core, app: App, manager: Manager) -> None:
+    manager.gate.clear()
+    core.worker.start()
+    first, second = Deployment(app=app), Deployment(app=app)
+    core.worker.enqueue(first)
+    until(lambda: Deployment.get_by_id(first.id).step == "fetch")
+    core.worker.enqueue(second)
+    assert Deployment.get_by_id(second.id).status == "queued"
+    with pytest.raises(Conflict), core.worker.hold(app.id, 0.1):
+        pass
+    manager.gate.set()
+    assert ended(first.id).status == ended(second.id).status == "healthy"
+
+
+def test_an_app_s_environment_reaches_its_slot_and_nothing_else(core: Core, app: App, deploy: Deploy) -> None:
+    models.EnvVar.create(app=app, key="SECRET", value="it's")
+    assert deploy().status == "healthy"
+    home = core.settings.paths.app("blog")
+    holding = [path for path in home.rglob("*") if path.is_file() and b"SECRET" in path.read_bytes()]
+    assert holding == [home / "slots" / "web-a.env"]
+    assert b"SECRET" not in core.settings.paths.desired.read_bytes()
+
+
+class TestAfterACrash:
+    """The agent was killed; what it left is put into the database and on the disk by hand, then it starts."""
+
+    @pytest.mark.parametrize("step", ["fetch", "build", "start", "health"])
+    def test_a_deployment_before_its_switch_is_done_again(
+        self, step: str, core: Core, app: App, deploy: Deploy, manager: Manager
+    ) -> None:
+        assert deploy().status == "healthy"
+        broken = Deployment.create(app=app, status="deploying", step=step, attempt=1)
+        manager.units["rustploy-app@blog-web-b.service"] = dataclasses.replace(
+            manager.units["rustploy-app@blog-web-a.service"], server=None
+        )
+        settle(core.settings, core.systemd, core.applier)
+        found = Deployment.get_by_id(broken.id)
+        assert (found.status, found.error_code) == ("retrying", "interrupted")
+        assert manager.running() == {"rustploy-app@blog-web-a.service"}
+        core.worker.wake()
+        assert ended(broken.id).status == "healthy"
+
+    def test_one_that_keeps_being_interrupted_fails(self, core: Core, app: App) -> None:
+        broken = Deployment.create(app=app, status="deploying", step="build", attempt=core.settings.attempts)
+        settle(core.settings, core.systemd, core.applier)
+        assert Deployment.get_by_id(broken.id).status == "failed"
+
+    def test_one_that_was_being_cancelled_stays_cancelled(self, core: Core, app: App) -> None:
+        broken = Deployment.create(app=app, status="deploying", step="build", attempt=1, cancel_requested=True)
+        settle(core.settings, core.systemd, core.applier)
+        assert Deployment.get_by_id(broken.id).error_code == "cancelled"
+
+    def test_an_old_slot_that_was_still_draining_is_stopped(
+        self, core: Core, app: App, deploy: Deploy, manager: Manager
+    ) -> None:
+        good = deploy()
+        until(lambda: Deployment.get_by_id(good.id).step == "prune")
+        manager.units["rustploy-app@blog-web-b.service"] = dataclasses.replace(
+            manager.units["rustploy-app@blog-web-a.service"], server=None
+        )
+        Deployment.update(step="drain").execute()
+        settle(core.settings, core.systemd, core.applier)
+        assert manager.running() == {"rustploy-app@blog-web-a.service"}
+        assert answer(app) == 200
+
+    def test_a_removal_is_carried_on(self, core: Core, app: App) -> None:
+        App.update(deleting=True).execute()
+        settle(core.settings, core.systemd, core.applier)
+        assert App.select().count() == 0
+        assert not core.settings.paths.app("blog").exists()
+
+    def test_nothing_that_cannot_be_settled_keeps_the_agent_from_starting(
+        self, core: Core, app: App, manager: Manager
+    ) -> None:
+        broken = Deployment.create(app=app, status="deploying", step="build", attempt=1)
+        core.settings.paths.desired.unlink()
+        core.settings.paths.desired.mkdir()
+        App.update(limits={"tasks_max": 9}).execute()
+        settle(core.settings, core.systemd, core.applier)
+        assert Deployment.get_by_id(broken.id).status == "retrying"
+
+    def test_what_waited_goes_on_with_a_new_worker(self, core: Core, app: App) -> None:
+        waiting = Deployment(app=app)
+        core.worker.enqueue(waiting)
+        Worker(core.settings, core.systemd, Applier(core.settings, core.systemd)).start()
+        assert ended(waiting.id).status == "healthy"
+        assert Release.select().count() == 1
+        assert Process.select().count() == 1
