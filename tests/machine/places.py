@@ -68,9 +68,7 @@ class Place:
 def take() -> Place:
     """A free place, its state directory made. Leftovers of killed runs are cleared away first."""
     RUN.mkdir(exist_ok=True)
-    for place in taken():
-        if not place.processes():
-            place.free()
+    clear_left_over()
     for number in range(BLOCKS):
         place = Place(number)
         try:
@@ -82,6 +80,13 @@ def take() -> Place:
             return place
         place.free()
     raise RuntimeError(f"no free block of ports between {FIRST_PORT} and {FIRST_PORT + BLOCK * BLOCKS}")
+
+
+def clear_left_over() -> None:
+    """What killed runs left; a place whose owner is still making the machine is not one of them."""
+    for place in taken():
+        if (place.state / "processes.json").exists() and not place.processes():
+            place.free()
 
 
 def taken() -> list[Place]:
