@@ -6,7 +6,9 @@ import http.client
 import logging
 import os
 import threading
+from typing import Any
 
+from flask import Flask
 from systemd.daemon import notify
 from waitress.server import create_server
 
@@ -28,25 +30,30 @@ def serve(settings: Settings) -> int:
     open_database(settings.paths.database)
     core = compose(settings)
     settle(settings, core.systemd, core.applier)
-    server = create_server(
-        create_app(core),
-        host=settings.listen_address,
-        port=settings.listen_port,
-        threads=settings.threads,
-        ident=None,
-        clear_untrusted_proxy_headers=True,
-        channel_request_lookahead=1,
-        outbuf_high_watermark=1 << 20,
-        max_request_body_size=32 << 20,
-        asyncore_loop_timeout=MAINTENANCE_SECONDS,
-        cleanup_interval=MAINTENANCE_SECONDS,
-    )
+    server = listen(settings, create_app(core))
     core.worker.start()
     notify("READY=1")
     log.info("listening on http://%s:%d", settings.listen_address, settings.listen_port)
     _start_watchdog(settings, core.worker)
     server.run()
     return 0
+
+
+def listen(settings: Settings, app: Flask) -> Any:
+    """Forwarding headers stay: nothing trusts them, and only by them the bootstrap rule knows what a proxy passes on."""
+    return create_server(
+        app,
+        host=settings.listen_address,
+        port=settings.listen_port,
+        threads=settings.threads,
+        ident=None,
+        clear_untrusted_proxy_headers=False,
+        channel_request_lookahead=1,
+        outbuf_high_watermark=1 << 20,
+        max_request_body_size=32 << 20,
+        asyncore_loop_timeout=MAINTENANCE_SECONDS,
+        cleanup_interval=MAINTENANCE_SECONDS,
+    )
 
 
 def compose(settings: Settings) -> Core:
