@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
+import re
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 LOOPBACK = "127.0.0.1"
 PROBE_SECONDS = 5
 LISTEN, ESTABLISHED = "0A", "01"
+STATUS_LINE, LONGEST_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?:[ \r]|$)"), 4096
 
 
 @dataclass(frozen=True)
@@ -22,18 +24,35 @@ class Probe:
 
 
 def probe(port: int, path: str, seconds: float = PROBE_SECONDS) -> Probe:
-    """One GET; healthy is any status from 200 to 399."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=seconds)
+    """One GET; healthy is any status from 200 to 399. `seconds` are for all of it, however slowly the app drips."""
+    deadline = time.monotonic() + seconds
+    headers = f"Host: {LOOPBACK}:{port}\r\nUser-Agent: rustploy-health\r\nAccept: */*\r\nConnection: close"
     try:
-        connection.request("GET", path, headers={"User-Agent": "rustploy-health", "Connection": "close"})
-        status = connection.getresponse().status
+        with socket.create_connection((LOOPBACK, port), timeout=seconds) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode("ascii"))
+            line = _first_line(connection, deadline)
     except TimeoutError:
         return Probe(False, f"no answer within {seconds:g} s")
-    except (OSError, http.client.HTTPException) as error:
+    except OSError as error:
         return Probe(False, f"{type(error).__name__}: {error}")
-    finally:
-        connection.close()
-    return Probe(200 <= status < 400, f"status {status}")
+    answer = STATUS_LINE.match(line)
+    if answer is None:
+        return Probe(False, f"no HTTP answer but {line[:60]!r}" if line else "closed the connection without an answer")
+    return Probe(200 <= int(answer[1]) < 400, f"status {int(answer[1])}")
+
+
+def _first_line(connection: socket.socket, deadline: float) -> bytes:
+    received = b""
+    while b"\n" not in received and len(received) < LONGEST_STATUS_LINE:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+        piece = connection.recv(LONGEST_STATUS_LINE)
+        if not piece:
+            break
+        received += piece
+    return received.partition(b"\n")[0]
 
 
 @dataclass

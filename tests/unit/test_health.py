@@ -1,0 +1,149 @@
+"""Health checks: a release that does not answer well must not serve, and nothing an app does may hold a deployment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from rustploy_agent import health
+
+pytestmark = pytest.mark.processes
+App = Callable[[socket.socket], None]
+
+
+@pytest.fixture
+def app() -> Iterator[Callable[[App], int]]:
+    """Listens and lets a function answer each connection; the port."""
+    sockets: list[socket.socket] = []
+
+    def listen(answer: App) -> int:
+        listening = socket.create_server(("127.0.0.1", 0))
+        sockets.append(listening)
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        return int(listening.getsockname()[1])
+
+    yield listen
+    for listening in sockets:
+        listening.close()
+
+
+def saying(text: bytes) -> App:
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            connection.recv(4096)
+            connection.sendall(text)
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 399])
+def test_a_good_status_is_healthy(app: Callable[[App], int], status: int) -> None:
+    found = health.probe(app(saying(b"HTTP/1.1 %d Whatever\r\n\r\n" % status)), "/")
+    assert found == health.Probe(True, f"status {status}")
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        (b"HTTP/1.1 500 Oops\r\n\r\n", "status 500"),
+        (b"HTTP/1.0 404\r\n\r\n", "status 404"),
+        (b"SSH-2.0-OpenSSH\r\n", "no HTTP answer but b'SSH-2.0-OpenSSH\\r'"),
+        (b"HTTP/1.1 20000 x\r\n", "no HTTP answer"),
+        (b"x" * 100_000, "no HTTP answer"),
+        (b"", "closed the connection"),
+    ],
+)
+def test_everything_else_is_not_and_is_told(app: Callable[[App], int], text: bytes, outcome: str) -> None:
+    found = health.probe(app(saying(text)), "/")
+    assert not found.healthy
+    assert outcome in found.outcome
+
+
+def test_an_app_that_drips_does_not_hold_the_probe(app: Callable[[App], int]) -> None:
+    """Each byte came in time, so a limit for each wait alone let a deployment hang for days."""
+
+    def drip(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            for _ in range(100):
+                connection.sendall(b"H")
+                time.sleep(0.05)
+
+    started = time.monotonic()
+    assert health.probe(app(drip), "/", 0.4).outcome == "no answer within 0.4 s"
+    assert time.monotonic() - started < 2
+
+
+def test_a_port_where_nothing_listens_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    assert "ConnectionRefusedError" in health.probe(port, "/").outcome
+
+
+def test_the_request_names_its_path_and_host(app: Callable[[App], int]) -> None:
+    seen: list[bytes] = []
+
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            seen.append(connection.recv(4096))
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    port = app(answer)
+    health.probe(port, "/up?x=%20")
+    assert seen[0].startswith(b"GET /up?x=%%20 HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % port)
+
+
+def check(port: int, owner: int | None = None, seconds: float = 0.5) -> health.HealthCheck:
+    return health.HealthCheck(port, "/", seconds, os.geteuid() if owner is None else owner)
+
+
+def test_an_app_that_becomes_well_in_time_is_healthy(app: Callable[[App], int]) -> None:
+    answers = iter([b"HTTP/1.1 503 Later\r\n\r\n"] * 3)
+    port = app(lambda connection: saying(next(answers, b"HTTP/1.1 200 OK\r\n\r\n"))(connection))
+    assert "answered status 200" in check(port, seconds=10).wait(lambda: None)
+
+
+def test_a_listener_of_another_user_is_not_the_app(app: Callable[[App], int]) -> None:
+    """Another app could take the port and be given this one's visitors."""
+    port = app(saying(b"HTTP/1.1 200 OK\r\n\r\n"))
+    with pytest.raises(health.Unhealthy, match="another user"):
+        check(port, owner=os.geteuid() + 1).wait(lambda: None)
+
+
+def test_the_reason_says_what_was_tried(app: Callable[[App], int]) -> None:
+    port = app(saying(b"HTTP/1.1 500 Oops\r\n\r\n"))
+    with pytest.raises(health.Unhealthy, match=rf"GET http://127.0.0.1:{port}/ .* the last: status 500"):
+        check(port).wait(lambda: None)
+
+
+def test_a_cancelled_deployment_is_not_waited_for() -> None:
+    class Cancelled(Exception):
+        pass
+
+    def interrupt() -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        check(1, seconds=60).wait(interrupt)
+
+
+def test_connections_and_listeners_are_counted_by_port(app: Callable[[App], int]) -> None:
+    port = app(lambda connection: None)
+    assert health.listeners(port) == {os.geteuid()}
+    before = health.connections(port)
+    with socket.create_connection(("127.0.0.1", port)):
+        assert health.connections(port) == before + 1
