@@ -40,7 +40,7 @@ def serve(settings: Settings) -> int:
 
 
 def listen(settings: Settings, app: Flask) -> Any:
-    """Forwarding headers stay: nothing trusts them, and only by them the bootstrap rule knows what a proxy passes on."""
+    """Forwarding headers stay: nothing trusts them, only by them the bootstrap rule knows what a proxy passes on."""
     return create_server(
         app,
         host=settings.listen_address,
