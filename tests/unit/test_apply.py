@@ -1,0 +1,367 @@
+"""rustploy-apply without a machine: what it accepts and renders, and that a run broken off anywhere is completed."""
+
+import grp
+import json
+import os
+import pwd
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rustploy_agent.apply import rendering, steps, wish
+from rustploy_agent.apply.host import Host
+from rustploy_agent.apply.wish import Refused
+from tests.integration.byhand import app, desired, process, slot
+
+UUID = "0f3c0e0a-5d0c-4c07-9d2a-3f5f5b0c0001"
+BLOG = app("blog", process("web", a=slot(20000, UUID), b=slot(20001)), process("worker"))
+OPERATIONS = {"open", "os.rename", "os.symlink", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.chown"}
+SAFE_LINE = re.compile(r"\[[A-Z][a-z]+\]|[A-Za-z]+=!?[A-Za-z0-9/._:%=@ -]*|# [A-Za-z; -]+\.|")
+
+
+class Killed(BaseException):
+    """What SIGKILL is to the real program."""
+
+
+class Scythe:
+    """Kills whatever runs at its n-th operation on files."""
+
+    left: int | None = None
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.left is None or event not in OPERATIONS:
+            return
+        if event == "open" and not (isinstance(arguments[1], str) and "w" in arguments[1]):
+            return
+        self.left -= 1
+        if self.left < 0:
+            self.left = None
+            raise Killed(event)
+
+
+scythe = Scythe()
+sys.addaudithook(scythe)
+
+
+class Fake(Host):
+    """A root of its own, in which the tools apply runs are played by what their files say."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = str(root)
+        self.uids = {"root": 0, "rustploy": 990}
+        self.users: dict[str, pwd.struct_passwd] = {}
+        self.commands: list[tuple[str, ...]] = []
+        self.loaded: dict[str, str] = {}
+        for directory in (steps.UNITS, f"{steps.STATE}/agent", f"{steps.STATE}/apply", f"{steps.STATE}/apps"):
+            (root / directory[1:]).mkdir(parents=True)
+
+    def user(self, name: str) -> pwd.struct_passwd | None:
+        if name in ("root", "rustploy"):
+            return pwd.struct_passwd((name, "x", self.uids[name], self.uids[name], "", "/", ""))
+        return self.users.get(name)
+
+    def group(self, name: str) -> grp.struct_group | None:
+        user = self.user(name)
+        return grp.struct_group((name, "x", user.pw_gid, [])) if user else None
+
+    def run(self, *argv: str) -> None:
+        self.commands.append(argv)
+        tool = argv[0].rpartition("/")[2]
+        if argv[1:] == ("daemon-reload",):
+            self.loaded = self.rendered()
+        elif tool in ("systemd-sysusers", "systemd-tmpfiles", "userdel", "rm"):
+            getattr(self, tool.replace("systemd-", "_"))(argv[-1])
+
+    def _sysusers(self, file: str) -> None:
+        for line in self.read(file).splitlines()[1:]:
+            found = re.fullmatch(r'u (\S+) - "([^"]+)" (\S+) (\S+)', line)
+            assert found, line
+            name, gecos, home, shell = found.groups()
+            uid = self.uids.setdefault(name, 989 - len(self.uids))
+            self.users[name] = pwd.struct_passwd((name, "x", uid, uid, gecos, home, shell))
+
+    def _tmpfiles(self, file: str) -> None:
+        for line in self.read(file).splitlines()[1:]:
+            kind, path, _, user, _, age = line.split()
+            assert (kind, age) == ("d", "-")
+            Path(self.root + path).mkdir(parents=True, exist_ok=True)
+            os.chown(self.root + path, self.uids[user], -1)
+
+    def userdel(self, name: str) -> None:
+        del self.users[name]
+
+    def rm(self, path: str) -> None:
+        shutil.rmtree(path)
+
+    def rendered(self) -> dict[str, str]:
+        """Path to text or target, of everything in the unit directory."""
+        found = [path for path in Path(self.root + steps.UNITS).rglob("*") if not path.is_dir() or path.is_symlink()]
+        finished = [path for path in found if not path.name.endswith(".new")]
+        return {str(path): str(path.readlink()) if path.is_symlink() else path.read_text() for path in finished}
+
+    def wish(self, state: Any) -> None:
+        path = Path(self.root + steps.DESIRED)
+        path.write_text(json.dumps(state))
+        os.chown(path, self.uids["rustploy"], -1)
+
+    def apply(self, state: Any) -> Any:
+        self.wish(state)
+        self.commands.clear()
+        assert steps.main(self) == 0
+        return json.loads(self.read(steps.RESULT))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Fake]:
+    if os.getuid() != 0:
+        pytest.skip("directories are given to users, which needs root")
+    made = Fake(tmp_path)
+    yield made
+    scythe.left = None
+
+
+def texts(*apps: Any, **more: Any) -> dict[str, str]:
+    refused: dict[str, str] = {}
+    wished = wish.parse(json.dumps(desired(*apps, **more)).encode())
+    checked = wish.checked(wished, refused)
+    assert refused == {}
+    return {unit: text for each in checked for unit, text in rendering.units(wished, each).items()}
+
+
+def test_the_drop_in_of_a_slot_has_its_user_limits_directories_and_journal_fields() -> None:
+    """What a unit lacks here, its app lacks: limits, a user of its own, a way to its data."""
+    lines = texts(BLOG, deny_ports=[{"first": 20000, "last": 29999}])["rustploy-app@blog-web-a.service"].splitlines()
+    home = "/var/lib/rustploy/apps/blog"
+    assert lines == [
+        "# Written by rustploy-apply; changes are overwritten.",
+        "[Unit]",
+        f"ConditionPathExists={home}/slots/web-a.env",
+        f"ConditionPathIsSymbolicLink=!{home}/slots/web-a.env",
+        "",
+        "[Service]",
+        "User=rp-blog",
+        "Group=rp-blog",
+        "SyslogIdentifier=blog-web-a",
+        "LogExtraFields=RUSTPLOY_APP=blog",
+        "SocketBindDeny=tcp:20000-29999",
+        f"Environment=RUSTPLOY_SLOT_FILE={home}/slots/web-a.env",
+        f"BindReadOnlyPaths={home}/slugs {home}/slots",
+        f"BindPaths={home}/data",
+        "LogExtraFields=RUSTPLOY_PROCESS=web",
+        "MemoryMax=536870912",
+        "CPUQuota=200%",
+        "TasksMax=256",
+        f"LogExtraFields=RUSTPLOY_DEPLOYMENT={UUID}",
+        "SocketBindAllow=tcp:20000",
+    ]
+
+
+def test_builds_run_as_another_user_and_without_the_apps_directories() -> None:
+    """Else a build reads the app's environment and data."""
+    for kind, own in (("fetch", "mirror"), ("build", "cache")):
+        text = texts(BLOG)[f"rustploy-{kind}@blog.service"]
+        assert "User=rpb-blog" in text
+        assert "/slots" not in text and "/data" not in text and f"/{own}" in text
+
+
+def test_the_release_phase_has_the_limits_of_the_largest_process_and_its_deployments_id() -> None:
+    small, large = process("web", memory_max_bytes=64 << 20), process("worker", memory_max_bytes=256 << 20, tasks_max=9)
+    text = texts(app("blog", small, large, deployment_id=UUID))["rustploy-task@blog.service"]
+    assert {f"MemoryMax={256 << 20}", "TasksMax=9", f"LogExtraFields=RUSTPLOY_DEPLOYMENT={UUID}"} <= set(
+        text.splitlines()
+    )
+
+
+def test_a_second_run_writes_nothing_and_runs_nothing(host: Fake) -> None:
+    """Deployments wait for apply: what is as it should be must cost nothing."""
+    assert host.apply(desired(BLOG))["apps"] == {"blog": {"ok": True, "error": None}}
+    before = {path: path.lstat().st_ino for path in Path(host.root).rglob("*") if "result" not in path.name}
+    host.apply(desired(BLOG))
+    assert host.commands == []
+    assert {path: path.lstat().st_ino for path in Path(host.root).rglob("*") if "result" not in path.name} == before
+
+
+def test_a_new_deployment_reloads_and_makes_no_users(host: Fake) -> None:
+    host.apply(desired(BLOG))
+    host.apply(desired(app("blog", process("web", a=slot(20000), b=slot(20001, UUID)), process("worker"))))
+    assert host.commands == [("/usr/bin/systemctl", "daemon-reload")]
+
+
+def test_apps_that_are_not_named_stay(host: Fake) -> None:
+    """Else a lost database takes every app with it."""
+    host.apply(desired(BLOG))
+    before = host.rendered()
+    host.apply(desired(app("shop", process())))
+    assert before.items() <= host.rendered().items()
+    assert {"rp-blog", "rpb-blog", "rp-shop"} <= host.users.keys()
+    assert "u rp-blog " in host.read(steps.SYSUSERS) and "/apps/blog/data " in host.read(steps.TMPFILES)
+
+
+def test_processes_no_longer_listed_lose_their_units(host: Fake) -> None:
+    host.apply(desired(BLOG))
+    host.apply(desired(app("blog", process("web"))))
+    assert host.commands[0][:2] == ("/usr/bin/systemctl", "stop")
+    assert sorted(host.commands[0][2:]) == ["rustploy-app@blog-worker-a.service", "rustploy-app@blog-worker-b.service"]
+    assert not [path for path in host.rendered() if "worker" in path]
+
+
+def test_what_an_operator_added_to_a_unit_stays(host: Fake) -> None:
+    host.apply(desired(BLOG))
+    own = Path(f"{host.root}{steps.UNITS}/rustploy-app@blog-web-a.service.d/override.conf")
+    own.write_text("[Service]\nNice=5\n")
+    host.apply(desired(remove_apps=["blog"]))
+    assert [str(own)] == list(host.rendered())
+
+
+def test_an_account_with_another_purpose_is_refused_and_never_removed(host: Fake) -> None:
+    """Else an app runs as a person of that name, or its removal removes them."""
+    host.users["rp-blog"] = pwd.struct_passwd(("rp-blog", "x", 1000, 1000, "Rita Page", "/home/rp-blog", "/bin/bash"))
+    result = host.apply(desired(BLOG, app("shop", process())))
+    assert (result["apps"]["blog"]["ok"], result["apps"]["shop"]["ok"]) == (False, True)
+    assert "rp-blog exists with another purpose" in result["apps"]["blog"]["error"]
+    host.apply(desired(remove_apps=["blog"]))
+    assert host.users["rp-blog"].pw_gecos == "Rita Page"
+    assert not [command for command in host.commands if "userdel" in command[0]]
+
+
+def test_only_a_regular_file_of_the_agents_is_read(host: Fake) -> None:
+    """A planted link must not make root read, and tell of, another file."""
+    path = Path(host.root + steps.DESIRED)
+    secret = path.with_name("secret")
+    secret.write_text("root:secret")
+    path.symlink_to(secret)
+    assert steps.main(host) == 1
+    assert "secret" not in host.read(steps.RESULT)
+    path.unlink()
+    path.write_text(json.dumps(desired(BLOG)))
+    assert steps.main(host) == 1
+    assert "belongs to user rustploy" in json.loads(host.read(steps.RESULT))["error"]
+    assert host.rendered() == {}
+
+
+def interrupted(host: Fake, state: Any, at: int) -> bool:
+    """Run apply and kill it at its operation number `at`; False when it came to its end before."""
+    host.wish(state)
+    scythe.left = at
+    try:
+        steps.main(host)
+    except Killed:
+        return True
+    finally:
+        scythe.left = None
+    return False
+
+
+@pytest.mark.parametrize("removing", [False, True], ids=["making", "removing"])
+def test_a_run_killed_at_any_operation_is_completed_by_the_next(tmp_path: Path, removing: bool) -> None:
+    """Else a power cut leaves an app without users, or systemd with what it read before."""
+    if os.getuid() != 0:
+        pytest.skip("directories are given to users, which needs root")
+    state = desired(remove_apps=["blog"]) if removing else desired(BLOG)
+    at = 0
+    while True:
+        (tmp_path / str(at)).mkdir()
+        host = Fake(tmp_path / str(at))
+        host.apply(desired(app("shop", process()), *([BLOG] if removing else [])))
+        was_killed = interrupted(host, state, at)
+        result = host.apply(state)
+        assert result["removed_apps"] == (["blog"] if removing else [])
+        assert host.loaded == host.rendered(), f"killed at {at}: systemd does not know what is on disk"
+        assert ("rp-blog" in host.users, "rpb-blog" in host.users) == (not removing, not removing)
+        assert Path(f"{host.root}{steps.STATE}/apps/blog/cache").is_dir() != removing
+        assert any("blog" in path for path in host.rendered()) != removing
+        assert "rp-shop" in host.users
+        if not was_killed:
+            break
+        at += 1
+    assert at >= 20
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+WORDS = st.sampled_from(["blog", "a-b", "web", "a\nUser=root", "%n", "..", "$(x)", UUID, "", "-", "é"]) | st.text(
+    max_size=30
+)
+NUMBERS = st.sampled_from([0, 80, 1024, 20000, 65535, 1 << 29, 1 << 41, True, None, "20000"]) | st.integers()
+SLOTS = st.fixed_dictionaries({"port": NUMBERS, "deployment_id": WORDS | st.none()})
+PROCESSES = st.fixed_dictionaries(
+    {"type": WORDS, "memory_max_bytes": NUMBERS, "cpu_quota_percent": NUMBERS, "tasks_max": NUMBERS}
+    | {"slots": st.fixed_dictionaries({"a": SLOTS, "b": SLOTS})}
+)
+APPS = st.fixed_dictionaries(
+    {"name": WORDS, "processes": st.lists(PROCESSES, max_size=3), "remove_slugs": st.lists(WORDS, max_size=2)}
+)
+
+
+@given(JSON | st.fixed_dictionaries({"version": st.just(1), "apps": st.lists(JSON), "remove_apps": st.just([])}))
+def test_no_document_gets_past_the_parser_but_a_right_one(document: Any) -> None:
+    """An exception of another kind would end apply for all apps at once."""
+    refused: dict[str, str] = {}
+    try:
+        checked = wish.checked(wish.parse(json.dumps(document).encode()), refused)
+    except Refused:
+        return
+    assert checked == []
+    assert len(refused) <= len(document["apps"])
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_get_past_the_parser(data: bytes) -> None:
+    with pytest.raises(Refused):
+        wish.parse(data)
+
+
+@given(st.lists(APPS, max_size=3))
+def test_whatever_is_accepted_renders_only_harmless_lines(apps: list[Any]) -> None:
+    """A value that could end its line, or expand in it, would be a setting of the attacker's, read by root."""
+    refused: dict[str, str] = {}
+    state = wish.parse(json.dumps(desired(*apps)).encode())
+    for each in wish.checked(state, refused):
+        for unit, text in rendering.units(state, each).items():
+            assert re.fullmatch(r"rustploy-(app|fetch|build|task)@[a-z0-9-]+\.service", unit)
+            assert all(SAFE_LINE.fullmatch(line) for line in text.split("\n")), text
+            assert "%" not in re.sub(r"CPUQuota=\d+%", "", text)
+
+
+def change(path: str, value: Any) -> Callable[[Any], None]:
+    def apply(place: Any) -> None:
+        *parents, last = path.split(".")
+        for key in parents:
+            place = place[int(key) if key.isdigit() else key]
+        place[last] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("name", "a\nUser=root", "name must match"),
+        ("name", "a--b", "name must match"),
+        ("processes.0.type", "web-a", "processes[0].type must match"),
+        ("processes.0.memory_max_bytes", "1G", "processes[0].memory_max_bytes must be a whole number"),
+        ("processes.0.tasks_max", True, "processes[0].tasks_max must be a whole number"),
+        ("processes.1.type", "web", "a type of their own"),
+        ("processes.0.slots.b.port", 20000, "port must be one that no other slot has"),
+        ("processes.0.slots.a.deployment_id", UUID + "\n", "deployment_id must match"),
+        ("processes.0.slots.c", slot(), "slots must be an object with the keys a, b"),
+        ("remove_slugs", [".."], "remove_slugs[0] must match"),
+        ("environment", {}, "no unknown ones"),
+    ],
+)
+def test_a_refusal_names_the_field_and_what_would_be_right(path: str, value: Any, message: str) -> None:
+    """Else the operator who reads it in the journal cannot tell what is wrong."""
+    wrong = json.loads(json.dumps(BLOG))
+    change(path, value)(wrong)
+    refused: dict[str, str] = {}
+    assert wish.checked(wish.parse(json.dumps(desired(wrong)).encode()), refused) == []
+    assert message in next(iter(refused.values()))

@@ -1,0 +1,100 @@
+"""The launcher: what the agent wrote is what the app's process gets, byte for byte, and nothing else happens."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+LAUNCH = Path(__file__).parents[2] / "units" / "launch"
+PRINT = "exec /usr/bin/env --null"
+pytestmark = pytest.mark.processes
+
+
+def quoted(value: bytes) -> bytes:
+    return b"'" + value.replace(b"'", b"'\\''") + b"'"
+
+
+def launch(app: Path, command: str, env: dict[str, bytes] | None = None) -> subprocess.CompletedProcess[bytes]:
+    lines = [b"export %s=%s\n" % (key.encode(), quoted(value)) for key, value in (env or {}).items()]
+    lines += [b"rustploy_app_dir=%s\n" % quoted(bytes(app)), b"rustploy_command=%s\n" % quoted(command.encode())]
+    slot = app.parent / "slot.env"
+    slot.write_bytes(b"".join(lines))
+    given_env = {"RUSTPLOY_SLOT_FILE": str(slot), "PATH": "/usr/bin:/bin"}
+    return subprocess.run([LAUNCH], env=given_env, capture_output=True, timeout=20, stdin=subprocess.DEVNULL)
+
+
+def environment(output: bytes) -> dict[bytes, bytes]:
+    return dict(entry.split(b"=", 1) for entry in output.split(b"\0") if entry)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    directory = tmp_path / "app with 'quotes' and $dollars"
+    directory.mkdir()
+    return directory
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=200))
+def test_any_text_arrives_unchanged(app: Path, text: str) -> None:
+    """A password with a quote or a dollar sign in it must still be that password."""
+    assert environment(launch(app, PRINT, {"VALUE": text.encode()}).stdout)[b"VALUE"] == text.encode()
+
+
+@pytest.mark.parametrize("value", [
+    b"'; touch pwned; '", b"$(touch pwned)", b"`touch pwned`", b"${HOME}", b"%n %i %%", b"a\nb\n", b"\n", b"", b" ", b"\\",
+    b"\\n", b"tab\there", b"*", b"~", b"# no comment", b"-n", "grün \N{SNOWMAN}".encode(), bytes(range(1, 256)), b"x" * 65536,
+])  # fmt: skip
+def test_values_that_mean_something_to_a_shell_arrive_unchanged(app: Path, value: bytes) -> None:
+    done = launch(app, PRINT, {"VALUE": value})
+    assert environment(done.stdout)[b"VALUE"] == value
+    assert (done.stderr, list(app.iterdir())) == (b"", [])
+
+
+def test_the_process_sees_only_its_own_variables(app: Path) -> None:
+    """The launcher's own names are not the app's business."""
+    seen = environment(launch(app, PRINT, {"VALUE": b"1"}).stdout)
+    assert set(seen) == {b"PATH", b"VALUE", b"PWD", b"OLDPWD"} or set(seen) == {b"PATH", b"VALUE", b"PWD"}
+
+
+def test_it_runs_in_the_apps_directory_and_its_status_is_the_commands(app: Path) -> None:
+    done = launch(app, "pwd; exit 7")
+    assert (done.stdout.decode().strip(), done.returncode) == (str(app), 7)
+
+
+def test_profile_scripts_are_sourced_in_order_and_may_fail(app: Path) -> None:
+    """Heroku's buildpacks set up paths there; their authors do not write for strict mode."""
+    profile = app / ".profile.d"
+    profile.mkdir()
+    (profile / "1.sh").write_text("export ORDER=1; false; echo $undefined\n")
+    (profile / "2.sh").write_text("export ORDER=${ORDER}2\n")
+    (profile / "3.txt").write_text("export ORDER=wrong\n")
+    assert environment(launch(app, PRINT, {"VALUE": b"kept"}).stdout)[b"ORDER"] == b"12"
+
+
+def test_a_command_may_be_any_line_of_shell(app: Path) -> None:
+    done = launch(app, 'GREETING="$VALUE you"; (echo "$GREETING" && true) | cat # the end', {"VALUE": b"hello"})
+    assert done.stdout == b"hello you\n"
+
+
+def test_a_missing_slot_file_or_directory_ends_it(app: Path, tmp_path: Path) -> None:
+    """It must not run anything in a place it was not told."""
+    done = subprocess.run([LAUNCH], env={"RUSTPLOY_SLOT_FILE": str(tmp_path / "none")}, capture_output=True, timeout=20)
+    assert done.returncode != 0
+    assert subprocess.run([LAUNCH], env={}, capture_output=True, timeout=20).returncode != 0
+    done = launch(app / "gone", "echo ran")
+    assert (done.returncode != 0, done.stdout) == (True, b"")
+
+
+def test_a_stopped_server_is_signalled_once_and_may_drain(app: Path) -> None:
+    """systemd signals every process of the unit; the shell around the server must neither die first nor start anew."""
+    command = "trap 'echo drained; exit 0' TERM; kill -TERM 0; wait"
+    script = app / "server.sh"
+    script.write_text(command)
+    slot = app.parent / "slot.env"
+    slot.write_bytes(b"rustploy_app_dir=%s\nrustploy_command='sh server.sh; echo started anew'\n" % quoted(bytes(app)))
+    argv, env = ["setsid", "--wait", str(LAUNCH)], {"RUSTPLOY_SLOT_FILE": str(slot), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(argv, env=env, capture_output=True, timeout=20)
+    assert (done.stdout, done.returncode) == (b"drained\n", 143)

@@ -1,0 +1,92 @@
+"""The shipped units: what a reviewer wants to be sure of, checked line by line."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+UNITS = Path(__file__).parents[2] / "units"
+TEMPLATES = [f"rustploy-{kind}@.service" for kind in ("app", "task", "fetch", "build")]
+SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
+
+
+def settings(name: str) -> list[tuple[str, str]]:
+    lines = (UNITS / name).read_text().splitlines()
+    return [
+        (key, value)
+        for line in lines
+        if not line.startswith("#")
+        for key, _, value in [line.partition("=")]
+        if value or "=" in line
+    ]
+
+
+def sandbox(name: str) -> set[tuple[str, str]]:
+    """Settings from NoNewPrivileges= on, which is where the sandbox begins."""
+    found = settings(name)
+    return set(found[found.index(("NoNewPrivileges", "yes")) :])
+
+
+def test_all_templates_have_the_same_sandbox() -> None:
+    """A hole closed in one must be closed in all. Only builds reach the journal's socket, to log as themselves."""
+    journal = {("InaccessiblePaths", "-/run/systemd/journal/socket")}
+    assert sandbox(TEMPLATES[0]) == sandbox(TEMPLATES[1]) >= journal
+    assert sandbox(TEMPLATES[2]) == sandbox(TEMPLATES[3]) == sandbox(TEMPLATES[0]) - journal
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_nothing_runs_around_the_sandbox_or_reads_files_for_the_agent(name: str) -> None:
+    """`+` and `!` run outside of it; environment and credential files are opened by root, through links; %I unescapes."""
+    for key, value in settings(name):
+        assert not (key.startswith("Exec") and re.match(r"[@:-]*[+!]", value)), value
+        assert key not in (
+            "EnvironmentFile",
+            "LoadCredential",
+            "SetCredential",
+            "ImportCredential",
+            "PermissionsStartOnly",
+        )
+        assert "%I" not in value
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_templates_run_nothing_without_what_apply_rendered(name: str) -> None:
+    stem = name.partition("@")[0]
+    assert ("AssertPathExists", f"/etc/systemd/system/{stem}@%i.service.d/50-rustploy.conf") in settings(name)
+    assert ("User", "rustploy-unassigned") in settings(name)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_what_breaks_honest_programs_is_not_set(name: str) -> None:
+    """Node dies of MemoryDenyWriteExecute=, and sees no processors with ProcSubset=pid, no interfaces without netlink."""
+    keys = dict(settings(name))
+    assert keys.keys().isdisjoint({"MemoryDenyWriteExecute", "ProcSubset", "DynamicUser"})
+    assert "AF_NETLINK" in keys["RestrictAddressFamilies"]
+    assert not [value for key, value in settings(name) if key == "SystemCallFilter" and "@resources" in value]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_how_they_end_and_how_much_they_may_log_is_said(name: str) -> None:
+    keys = dict(settings(name))
+    assert keys["KillMode"] == "control-group"
+    assert {"LogRateLimitIntervalSec", "LogRateLimitBurst", "TimeoutStopSec", "OOMPolicy"} <= keys.keys()
+
+
+def test_the_polkit_rule_names_only_units_that_are_shipped() -> None:
+    """For a name without a file the same permission is one to run anything as root."""
+    rule = (UNITS / "50-rustploy.rules").read_text()
+    patterns = re.findall(r"pattern: /\^(.+)\$/", rule)
+    examples = {f"rustploy-{kind}@blog.service": f"rustploy-{kind}@.service" for kind in ("fetch", "build", "task")}
+    examples |= {
+        "rustploy-app@blog-web-a.service": "rustploy-app@.service",
+        "rustploy-apply.service": "rustploy-apply.service",
+    }
+    for unit, file in examples.items():
+        assert any(re.fullmatch(pattern, unit) for pattern in patterns), unit
+        assert (UNITS / file).is_file()
+    stems = {match for pattern in patterns for match in re.findall(r"rustploy-(?:\(([a-z|]+)\)|([a-z]+))", pattern)}
+    named = {stem for pair in stems for part in pair for stem in part.split("|") if stem}
+    assert named == {"app", "fetch", "build", "task", "apply"}
+    assert len(patterns) == rule.count("verbs: [")
+    assert set(re.findall(r'"([a-z-]+)"', "".join(re.findall(r"verbs: \[(.+)\]", rule)))) == {
+        "start", "stop", "restart", "reset-failed"}  # fmt: skip
