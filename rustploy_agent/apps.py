@@ -8,7 +8,7 @@ from typing import Any
 import peewee
 
 from rustploy_agent import deploy, manifest, releases, units
-from rustploy_agent.clock import now_ms
+from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import (
@@ -21,6 +21,7 @@ from rustploy_agent.errors import (
     Unavailable,
 )
 from rustploy_agent.models import OPEN, App, Deployment, EnvVar, Process, Release, Slot, Slug, database
+from rustploy_agent.names import url_scheme
 from rustploy_agent.ports import WEB, allocate
 from rustploy_agent.run import Run
 from rustploy_agent.systemd import Systemd
@@ -45,7 +46,7 @@ def create(name: str, settings: Settings, systemd: Systemd, applier: Applier) ->
         with database.atomic("IMMEDIATE"):
             app: App = App.create(name=name)
             for letter in ("a", "b"):
-                Slot.create(app=app, letter=letter)
+                Slot.create(app=app, letter=letter, deployment_id=new_id())
             allocate(settings, app, {WEB})
     except peewee.IntegrityError:
         raise Conflict(f"there is already an app {name!r}", code="app_exists") from None
@@ -99,12 +100,18 @@ def import_repository(
         with worker.hold(app.id, HOLD_SECONDS):
             found = _inspect(app, request, settings, systemd, applier)
             _update(app, request, found)
-    except BaseException:
-        if existing is None:
+    except BaseException as error:
+        if existing is None and not _waits_for_its_key(error, request):
             remove(app, settings, systemd, applier)
         raise
     updated: App = App.get_by_id(app.id)
     return updated
+
+
+def _waits_for_its_key(error: BaseException, request: dict[str, Any]) -> bool:
+    """The answer names the new app's deploy key; removed with the app, a key could never be added to the repository."""
+    refused = isinstance(error, InvalidRequest) and error.code == "authentication_failed"
+    return refused and url_scheme(request["repository"]["clone_url"]) == "ssh"
 
 
 def _inspect(

@@ -43,7 +43,7 @@ CAUSES = (
         "the host did not answer properly",
         retryable=True,
     ),
-    _cause("authentication_failed", r"host key verification failed", "the host's ssh key is not the one seen before"),
+    _cause("host_key_changed", r"host key verification failed", "the host's ssh key is not the one seen before"),
     _cause("authentication_failed", r"certificate|ssl cert", "the host's certificate could not be verified"),
     _cause(
         "authentication_failed",
@@ -62,6 +62,8 @@ CAUSES = (
     ),
     _cause("unsafe_path", r"invalid path '", "git refuses a path of the commit"),
 )
+#: The code for which a deploy key may help.
+AUTHENTICATION_FAILED = "authentication_failed"
 REF_MISSING = re.compile(r"couldn't find remote ref|invalid refspec", re.IGNORECASE)
 COMMIT_MISSING = re.compile(
     r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref|bad object", re.IGNORECASE

@@ -73,6 +73,10 @@ class Mirror(NamedTuple):
         return f"{self.root}/credentials"
 
     @property
+    def private_key(self) -> str:
+        return f"{self.root}/ssh/id_ed25519"
+
+    @property
     def checkout_index(self) -> str:
         return f"{self.repository}/checkout.index"
 
@@ -161,7 +165,7 @@ class Mirror(NamedTuple):
             "ServerAliveInterval=15",
             "ServerAliveCountMax=2",
             "IdentitiesOnly=yes",
-            f"IdentityFile={self.root}/ssh/id_ed25519",
+            f"IdentityFile={self.private_key}",
             "ForwardAgent=no",
             "ClearAllForwardings=yes",
         ]

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from rustploy_agent import fetchfailure, inspection, job, tree
+from rustploy_agent import deploykey, fetchfailure, inspection, job, tree
 from rustploy_agent.fetchfailure import GitFailed
 from rustploy_agent.job import Fetch, Job, Refused
 from rustploy_agent.mirror import Mirror, local_ref
@@ -92,9 +92,14 @@ def perform(asked: Job, fetch: Fetch, places: Places, log: StepLog) -> dict[str,
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     mirror = Mirror(places.mirror)
     mirror.prepare(remote)
+    key = deploykey.public_half(mirror.private_key, f"rustploy-{asked.app}") if remote.scheme == "ssh" else None
     source = Source(fetch, remote, mirror, log, git_door(mirror, remote))
     try:
         return deliver(source, asked, places)
+    except Refused as refused:
+        if key and refused.code == fetchfailure.AUTHENTICATION_FAILED:
+            refused.message += f"; for a private repository, add this deploy key to it and try again: {key}"
+        raise
     finally:
         mirror.forget_credentials()
 
