@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +194,8 @@ class Deployments:
         self._made.discard(app)
 
     def delete_all(self) -> None:
-        for app in sorted(self._made):
-            self.delete(app)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(self.delete, sorted(self._made)))
 
 
 _UNITS = (("app", "-*"), ("fetch", ""), ("build", ""), ("task", ""))
@@ -207,7 +208,8 @@ QUICK = {
 
 def deployments(machine: Machine) -> Iterator[Deployments]:
     """For a fixture: short deadlines, the script buildpack, and afterwards none of it nor of the apps."""
-    before = change_settings(machine, **QUICK)
+    source = machine.settings()["source"]
+    before = change_settings(machine, **QUICK, source=source | {"schemes": [*source["schemes"], "http"]})
     for part, text in SCRIPT_BUILDPACK.items():
         machine.write(f"{BUILDPACKS}/script/bin/{part}", text, 0o755)
     found = Deployments(machine)

@@ -1,0 +1,81 @@
+"""Every line of a build and of an app: through the API, and with journalctl alone."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration import helpers
+from tests.integration.helpers import Deployments, scripted
+from tests.machine import Machine
+
+pytestmark = pytest.mark.usefixtures("machine")
+
+
+@pytest.fixture(scope="module")
+def api(session_machine: Machine) -> Iterator[Deployments]:
+    yield from helpers.deployments(session_machine)
+
+
+@pytest.fixture(scope="module")
+def two(api: Deployments) -> list[str]:
+    """Two deployments, each of which says which one it is while it builds, migrates and serves."""
+    made = []
+    api.create("chatty", _saying("one"), build_mode="script")
+    made.append(api.healthy("chatty")["id"])
+    api.commit("chatty", _saying("two"))
+    made.append(api.healthy("chatty")["id"])
+    return made
+
+
+def _saying(version: str) -> dict[str, str]:
+    build = f"echo building {version}; echo warning of {version} >&2"
+    procfile = f"web: exec python3 app.py\nrelease: echo migrating {version}\n"
+    return scripted(version, build) | {"Procfile": procfile}
+
+
+EXPECTED = ["building {0}", "warning of {0}", "migrating {0}", "version {0} listens on"]
+
+
+@pytest.mark.parametrize(("index", "version", "other"), [(0, "one", "two"), (1, "two", "one")])
+def test_the_log_of_a_deployment_has_its_lines_in_order_and_no_others(
+    api: Deployments, two: list[str], index: int, version: str, other: str
+) -> None:
+    """Else who looks for why a build failed reads another build's log."""
+    lines = api.logs("chatty", two[index]).splitlines()
+    places = [next((number for number, line in enumerate(lines) if text.format(version) in line), -1) for text in EXPECTED]
+    assert -1 not in places, lines
+    assert places[0] < places[2] < places[3]
+    assert [line for line in lines for text in EXPECTED if text.format(other) in line] == []
+
+
+def test_journalctl_alone_shows_an_app_and_a_deployment(api: Deployments, two: list[str]) -> None:
+    """Else an operator on the host needs the agent to see what an app says."""
+    of_app = [entry["MESSAGE"] for entry in api.machine.journal("RUSTPLOY_APP=chatty")]
+    of_second = [entry["MESSAGE"] for entry in api.machine.journal("RUSTPLOY_APP=chatty", f"RUSTPLOY_DEPLOYMENT={two[1]}")]
+    for text in EXPECTED:
+        assert any(text.format("one") in line for line in of_app)
+        assert any(text.format("two") in line for line in of_app)
+        assert any(text.format("two") in line for line in of_second)
+        assert not any(text.format("one") in line for line in of_second)
+
+
+def test_the_tail_of_a_log_is_its_newest_lines(api: Deployments, two: list[str]) -> None:
+    """Else a long log cannot be looked at without loading all of it."""
+    whole = api.logs("chatty", two[1]).splitlines()
+    answer = api.machine.http("GET", f"/api/v1/apps/chatty/deployments/{two[1]}/logs?tail=3")
+    assert answer.body["logs"].splitlines() == whole[-3:]
+    wrong = api.machine.http("GET", f"/api/v1/apps/chatty/deployments/{two[1]}/logs?tail=0")
+    assert (wrong.status, wrong.body["error"]["details"][0]["field"]) == (400, "tail")
+
+
+def test_logs_go_on_without_the_agent(api: Deployments, two: list[str]) -> None:
+    """Else the lines that tell why the agent died are the ones that are missing."""
+    api.machine.run(["systemctl", "stop", "rustploy-agent.service"])
+    try:
+        unit = "rustploy-app@chatty-web-b.service"
+        api.machine.run(["systemctl", "restart", unit])
+        found = ["RUSTPLOY_APP=chatty", f"RUSTPLOY_DEPLOYMENT={two[1]}", f"_SYSTEMD_UNIT={unit}"]
+        api.machine.wait_for(lambda: len(api.machine.journal(*found)) >= 2, 10, "the app's first line after its restart")
+    finally:
+        api.machine.run(["systemctl", "start", "rustploy-agent.service"])
+        api.machine.wait_for_agent()
