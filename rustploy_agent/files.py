@@ -56,10 +56,11 @@ def read_untrusted(path: Path, *, owner: int, largest: int = LARGEST_MESSAGE) ->
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UntrustedFile(f"{path.name} cannot be opened: {error.strerror}") from None
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode) or about.st_uid != owner:
+        os.close(descriptor)
+        raise UntrustedFile(f"{path.name} is not a regular file of the expected owner")
     with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode) or about.st_uid != owner:
-            raise UntrustedFile(f"{path.name} is not a regular file of the expected owner")
         content = file.read(largest + 1)
     if len(content) > largest:
         raise UntrustedFile(f"{path.name} is larger than {largest} bytes")
