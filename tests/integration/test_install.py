@@ -11,7 +11,7 @@ from tests.machine import Machine
 from tests.machine.base import REPOSITORY
 
 SOURCE = "/usr/local/src/rustploy-agent"
-PARTS = ("install.sh", "pyproject.toml", "buildpacks", "packaging", "rustploy_agent", "units")
+PARTS = ("install.sh", "pyproject.toml", "openapi.yaml", "buildpacks", "packaging", "rustploy_agent", "units")
 
 
 @pytest.fixture

@@ -196,7 +196,7 @@ def test_lintian_finds_nothing(deb: Path) -> None:
 
 def test_the_build_refuses_versions_that_disagree(tmp_path: Path) -> None:
     """A package that calls itself 0.1.0 and contains 0.2.0 cannot be told from the right one."""
-    for part in ("packaging", "rustploy_agent", "units", "buildpacks", "pyproject.toml"):
+    for part in ("packaging", "rustploy_agent", "units", "buildpacks", "openapi.yaml", "pyproject.toml"):
         subprocess.run(["cp", "-r", REPOSITORY / part, tmp_path], check=True)
     project = tmp_path / "pyproject.toml"
     project.write_text(project.read_text().replace('version = "', 'version = "9.', 1))
