@@ -239,6 +239,9 @@ def test_only_a_regular_file_of_the_agents_is_read(host: Fake) -> None:
     path.symlink_to(secret)
     assert steps.main(host) == 1
     assert "secret" not in host.read(steps.RESULT)
+    secret.write_text(json.dumps(desired(BLOG)))
+    os.chown(secret, host.uids["rustploy"], -1)
+    assert steps.main(host) == 1
     path.unlink()
     path.write_text(json.dumps(desired(BLOG)))
     assert steps.main(host) == 1
@@ -259,29 +262,43 @@ def interrupted(host: Fake, state: Any, at: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("removing", [False, True], ids=["making", "removing"])
-def test_a_run_killed_at_any_operation_is_completed_by_the_next(tmp_path: Path, removing: bool) -> None:
+NEXT = app("blog", process("web", a=slot(20000, UUID), b=slot(20001, UUID)), process("worker"))
+
+
+@pytest.mark.parametrize(
+    ("before", "state"),
+    [([], desired(BLOG)), ([BLOG], desired(NEXT)), ([BLOG], desired(remove_apps=["blog"]))],
+    ids=["making", "changing", "removing"],
+)
+def test_a_run_killed_at_any_operation_is_completed_by_the_next(tmp_path: Path, before: list[Any], state: Any) -> None:
     """Else a power cut leaves an app without users, or systemd with what it read before."""
     if os.getuid() != 0:
         pytest.skip("directories are given to users, which needs root")
-    state = desired(remove_apps=["blog"]) if removing else desired(BLOG)
-    at = 0
+    at, stays = 0, bool(state["apps"])
     while True:
         (tmp_path / str(at)).mkdir()
         host = Fake(tmp_path / str(at))
-        host.apply(desired(app("shop", process()), *([BLOG] if removing else [])))
+        host.apply(desired(app("shop", process()), *before))
         was_killed = interrupted(host, state, at)
         result = host.apply(state)
-        assert result["removed_apps"] == (["blog"] if removing else [])
+        assert result["removed_apps"] == state["remove_apps"]
         assert host.loaded == host.rendered(), f"killed at {at}: systemd does not know what is on disk"
-        assert ("rp-blog" in host.users, "rpb-blog" in host.users) == (not removing, not removing)
-        assert Path(f"{host.root}{steps.STATE}/apps/blog/cache").is_dir() != removing
-        assert any("blog" in path for path in host.rendered()) != removing
-        assert "rp-shop" in host.users
+        assert ("rp-blog" in host.users, "rpb-blog" in host.users) == (stays, stays)
+        assert Path(f"{host.root}{steps.STATE}/apps/blog/cache").is_dir() == stays
+        assert any("blog" in path for path in host.rendered()) == stays
+        assert steps.known(host) == ({"shop", "blog"} if stays else {"shop"})
         if not was_killed:
             break
         at += 1
-    assert at >= 20
+    assert at >= 5
+
+
+def test_a_directory_that_apply_did_not_make_is_not_removed(host: Fake) -> None:
+    """Only what was made for an app goes with it."""
+    place = Path(f"{host.root}{steps.STATE}/apps/foreign")
+    place.mkdir()
+    assert host.apply(desired(remove_apps=["foreign"]))["removed_apps"] == ["foreign"]
+    assert place.is_dir()
 
 
 JSON = st.recursive(

@@ -44,8 +44,9 @@ def test_any_text_arrives_unchanged(app: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [
-    b"'; touch pwned; '", b"$(touch pwned)", b"`touch pwned`", b"${HOME}", b"%n %i %%", b"a\nb\n", b"\n", b"", b" ", b"\\",
-    b"\\n", b"tab\there", b"*", b"~", b"# no comment", b"-n", "grün \N{SNOWMAN}".encode(), bytes(range(1, 256)), b"x" * 65536,
+    b"'; touch pwned; '", b"$(touch pwned)", b"`touch pwned`", b"${HOME}", b"%n %i %%", b"a\nb\n", b"\n", b"", b" ",
+    b"\\", b"\\n", b"tab\there", b"*", b"~", b"# no comment", b"-n", "grün \N{SNOWMAN}".encode(),
+    bytes(range(1, 256)), b"x" * 65536,
 ])  # fmt: skip
 def test_values_that_mean_something_to_a_shell_arrive_unchanged(app: Path, value: bytes) -> None:
     done = launch(app, PRINT, {"VALUE": value})

@@ -36,7 +36,7 @@ def test_all_templates_have_the_same_sandbox() -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_nothing_runs_around_the_sandbox_or_reads_files_for_the_agent(name: str) -> None:
-    """`+` and `!` run outside of it; environment and credential files are opened by root, through links; %I unescapes."""
+    """`+` and `!` run outside; environment and credential files are opened by root, through links; %I unescapes."""
     for key, value in settings(name):
         assert not (key.startswith("Exec") and re.match(r"[@:-]*[+!]", value)), value
         assert key not in (
@@ -58,7 +58,7 @@ def test_templates_run_nothing_without_what_apply_rendered(name: str) -> None:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_what_breaks_honest_programs_is_not_set(name: str) -> None:
-    """Node dies of MemoryDenyWriteExecute=, and sees no processors with ProcSubset=pid, no interfaces without netlink."""
+    """Node dies of MemoryDenyWriteExecute=, sees no processors with ProcSubset=pid, no interfaces without netlink."""
     keys = dict(settings(name))
     assert keys.keys().isdisjoint({"MemoryDenyWriteExecute", "ProcSubset", "DynamicUser"})
     assert "AF_NETLINK" in keys["RestrictAddressFamilies"]
