@@ -7,9 +7,11 @@ import logging
 import secrets
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from peewee import OperationalError
 
+from rustploy_agent import files
 from rustploy_agent.clock import now_ms
 from rustploy_agent.models import Meta, Session, Token, User, database
 from rustploy_agent.passwords import hash_password
@@ -72,11 +74,18 @@ def revoke(token: Token) -> None:
 
 def bootstrap_open() -> bool:
     """True while there has never been a user or a token; deleting them does not open it again."""
-    return Meta.get_or_none(Meta.key == "bootstrap_closed") is None
+    return not _closed_mark().exists() and Meta.get_or_none(Meta.key == "bootstrap_closed") is None
 
 
 def _close_bootstrap() -> None:
     Meta.insert(key="bootstrap_closed", value=str(now_ms())).on_conflict_ignore().execute()
+    if not _closed_mark().exists():
+        files.replace(_closed_mark(), b"", mode=0o600)
+
+
+def _closed_mark() -> Path:
+    """Beside the database: a lost one must not open the API again to the apps, who are on loopback too."""
+    return Path(database.database).with_name("bootstrap-closed")
 
 
 def reset_admin_password(email: str) -> tuple[str, str]:
