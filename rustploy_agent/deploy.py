@@ -10,9 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from rustploy_agent import activation, jobs, manifest, precedence, releases, units
+from rustploy_agent import activation, jobs, manifest, precedence, releases, reservation, units
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
-from rustploy_agent.models import App, Deployment, Release, Slot, Slug
+from rustploy_agent.models import App, Deployment, Release, Slug
 from rustploy_agent.ports import allocate
 from rustploy_agent.process import sync_filesystem
 from rustploy_agent.run import Run
@@ -22,7 +22,7 @@ def deploy(run: Run) -> None:
     refuse_without_space(run)
     slot = claim_idle_slot(run)
     with ThreadPoolExecutor(max_workers=2) as aside:
-        prepared = aside.submit(run.applier.ensure, run.app.name)
+        prepared = aside.submit(run.applier.ensure, run.app.name, removals=False)
         source = fetch(run)
         slug, synced = build(run, source, aside)
         release = make_release(run, slug)
@@ -75,10 +75,9 @@ def check_space(floor: int, state: str) -> None:
 
 
 def claim_idle_slot(run: Run) -> str:
-    """The slot's units carry this deployment's id in the journal from the next apply on."""
     slot: str = run.app.idle_slot
     activation.stop_slot(run, slot)
-    Slot.update(deployment_id=run.deployment.id).where(Slot.app == run.app, Slot.letter == slot).execute()
+    reservation.claim(run.app, run.deployment, slot)
     return slot
 
 
@@ -222,7 +221,7 @@ def prepare_processes(run: Run, release: Release, prepared: Future[None] | None)
         raise DeploymentFailed(error.code, error.message) from None
     if prepared is not None:
         prepared.result()
-    run.applier.ensure(run.app.name)
+    run.applier.ensure(run.app.name, removals=False)
 
 
 def release_phase(run: Run, release: Release) -> None:
@@ -249,6 +248,7 @@ def prune(run: Run, release: Release) -> None:
     run.mark("prune")
     releases.prune(run.app, run.settings)
     allocate(run.settings, run.app, set(release.processes) - {precedence.RELEASE})
+    reservation.renew(run.app)
     run.applier.ensure(run.app.name)
 
 
@@ -260,4 +260,5 @@ def clean_up(run: Run) -> None:
         run.systemd.stop_and_wait(unit, 60)
     activation.stop_slot(run, app.idle_slot)
     Slug.update(state="removing").where(Slug.app == app, Slug.state == "building").execute()
+    reservation.renew(app)
     run.applier.ensure(app.name)

@@ -10,7 +10,7 @@ from typing import Any
 from rustploy_agent import files, units
 from rustploy_agent.config import Limits, Settings
 from rustploy_agent.errors import ApplyFailed
-from rustploy_agent.models import App, Deployment, Process, Slot, Slug
+from rustploy_agent.models import App, Process, Slot, Slug
 from rustploy_agent.systemd import Systemd
 
 RUN_SECONDS = 60
@@ -35,12 +35,10 @@ def render(settings: Settings) -> bytes:
 
 def _app(app: App, settings: Settings) -> dict[str, Any]:
     carried = {slot.letter: slot.deployment_id for slot in Slot.select().where(Slot.app == app)}
-    newest = Deployment.select().where(Deployment.id.in_(list(carried.values())))
-    newest = newest.order_by(Deployment.created_at_unix_ms.desc(), Deployment.id).first()
     removing = Slug.select().where(Slug.app == app, Slug.state == "removing").order_by(Slug.id)
     return {
         "name": app.name,
-        "deployment_id": newest.id if newest else None,
+        "deployment_id": carried.get(app.idle_slot),
         "processes": [
             _process(app, process, carried, settings)
             for process in Process.select().where(Process.app == app).order_by(Process.type)
@@ -61,32 +59,47 @@ class Applier:
         self._settings, self._systemd = settings, systemd
         self._requests, self._running = threading.Lock(), threading.Lock()
         self._requested = self._done = 0
+        self._removals = False
         self._result: dict[str, Any] = {}
 
-    def ensure(self, app: str) -> None:
-        """Returns once what the database says now is applied; ApplyFailed when `app` was refused."""
+    def ensure(self, app: str, *, removals: bool = True) -> None:
+        """Returns once what the database says now is applied; ApplyFailed when `app` was refused.
+
+        Without `removals`, slugs that only wait for their removal do not make apply run; a later run removes them.
+        """
         with self._requests:
             self._requested += 1
             mine = self._requested
+            self._removals |= removals
         with self._running:
             if self._done < mine:
-                covered = self._requested
-                self._result = self._run()
+                covered, removals, self._removals = self._requested, self._removals, False
+                self._result = self._run(removals)
                 self._done = covered
             result = self._result
         about = result["apps"].get(app, {"ok": True})
         if about.get("ok") is not True:
             raise ApplyFailed(f"rustploy-apply refused app {app}: {about.get('error')}")
 
-    def _run(self) -> dict[str, Any]:
+    def _run(self, removals: bool) -> dict[str, Any]:
         content = render(self._settings)
-        wanted = hashlib.sha256(content).hexdigest()
         done = self._read()
-        if done is None or done["desired_sha256"] != wanted or not _complete(done):
+        if done is None or not _complete(done) or not self._is_done(done["desired_sha256"], content, removals):
             files.replace(self._settings.paths.desired, content, mode=0o600)
-            done = self._apply(wanted)
+            done = self._apply(hashlib.sha256(content).hexdigest())
         _forget_removed(done)
         return done
+
+    def _is_done(self, done_sha256: str, content: bytes, removals: bool) -> bool:
+        """Whether apply has done this, or something that differs only in slugs that are gone (or may wait)."""
+        before = self._settings.paths.desired.read_bytes() if self._settings.paths.desired.exists() else b""
+        if done_sha256 != hashlib.sha256(before).hexdigest():
+            return False
+        wish = json.loads(content)
+        waiting = any(app["remove_slugs"] for app in wish["apps"])
+        return before == content or (
+            not (waiting and removals) and _without_removals(json.loads(before)) == _without_removals(wish)
+        )
 
     def _apply(self, wanted: str) -> dict[str, Any]:
         """Runs apply until its answer is about `wanted`: a start that joins a run under way sees the older file."""
@@ -108,6 +121,10 @@ class Applier:
         except files.UntrustedFile:
             return None
         return done if isinstance(done.get("desired_sha256"), str) and isinstance(done.get("apps"), dict) else None
+
+
+def _without_removals(wish: dict[str, Any]) -> dict[str, Any]:
+    return wish | {"apps": [app | {"remove_slugs": []} for app in wish["apps"]]}
 
 
 def _complete(done: dict[str, Any]) -> bool:

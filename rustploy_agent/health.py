@@ -66,7 +66,7 @@ class HealthCheck:
 
     def wait(self, interrupted: Callable[[], None]) -> str:
         """What was seen, as a sentence; raises Unhealthy when the time is over."""
-        started, pause, tries, seen = time.monotonic(), 0.005, 0, "nothing listened"
+        started, tries, seen = time.monotonic(), 0, "nothing listened"
         while (elapsed := time.monotonic() - started) < self.seconds:
             interrupted()
             owners = listeners(self.port)
@@ -78,8 +78,7 @@ class HealthCheck:
                     seen = "another user's process listens on the port"
                 elif answer.healthy:
                     return f"{self.address} answered {seen} after {time.monotonic() - started:.2f} s"
-            time.sleep(pause)
-            pause = min(pause * 1.25, 0.5)
+            time.sleep(min(max(0.005, elapsed / 24), 0.5))
         raise Unhealthy(
             f"GET {self.address} was not healthy within {self.seconds:g} s; {tries} tries, the last: {seen}"
         )

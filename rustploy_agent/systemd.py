@@ -87,15 +87,16 @@ class Systemd:
 
     def settle(self, unit: str, seconds: float, stop_waiting: Callable[[], bool] = lambda: False) -> UnitState | None:
         """The unit's state once nothing is under way; None when the time is over or `stop_waiting` says so."""
-        deadline, pause = time.monotonic() + seconds, 0.004
+        started = time.monotonic()
         while True:
             state = self.state(unit)
             if state.settled or state.restarting:
                 return state
-            if time.monotonic() >= deadline or stop_waiting():
+            waited = time.monotonic() - started
+            if waited >= seconds or stop_waiting():
                 return None
-            time.sleep(pause)
-            pause = min(pause * 1.3, 0.2)
+            # In proportion, so that looking late never costs more than a few percent of what was waited for.
+            time.sleep(min(max(0.004, waited / 32), 0.2))
 
     def stop_and_wait(self, unit: str, seconds: float) -> None:
         if self.state(unit).active not in ("inactive", "failed"):
