@@ -22,6 +22,7 @@ from rustploy_agent.steplog import StepLog, masked
 QUOTED_LINES = 5
 LONGEST_QUOTE = 300
 LOWEST_FREE_BYTES = 16 * 2**20
+REMOVE_SECONDS = 60
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 #: What compilers and package managers print after the line that says what is wrong.
 NOISE = re.compile(
@@ -40,8 +41,15 @@ def main(app: str, places: Places) -> None:
     except Refused as refused:
         refused.message = masked(refused.message)
         log.line(f"{refused.code}: {refused.message}", priority=3)
+        remove_checkout(places.checkout(asked.slug_id))
         answer = job.refusal(asked.deployment_id, refused)
     job.write_atomically(places.build_result, answer)
+
+
+def remove_checkout(checkout: str) -> None:
+    """Nobody wants what was refused, and on a disk that it filled there would be no room for the answer."""
+    os.chdir("/")
+    child.run(["/usr/bin/rm", "-rf", "--", checkout], {}, time.monotonic() + REMOVE_SECONDS, lambda _: None)
 
 
 def perform(asked: Job, build: Build, places: Places, log: StepLog) -> dict[str, Any]:

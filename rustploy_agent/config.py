@@ -37,6 +37,10 @@ class Paths:
         return self.state / "agent" / "rustploy.db"
 
     @property
+    def ballast(self) -> Path:
+        return self.state / "agent" / "ballast"
+
+    @property
     def desired(self) -> Path:
         return self.state / "agent" / "desired.json"
 

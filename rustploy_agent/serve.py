@@ -12,6 +12,7 @@ from flask import Flask
 from systemd.daemon import notify
 from waitress.server import create_server
 
+from rustploy_agent import ballast
 from rustploy_agent.api import create_app
 from rustploy_agent.config import Settings
 from rustploy_agent.core import Core
@@ -27,9 +28,11 @@ MAINTENANCE_SECONDS = 30
 
 
 def serve(settings: Settings) -> int:
+    ballast.give_way(settings.paths)
     open_database(settings.paths.database)
     core = compose(settings)
     settle(settings, core.systemd, core.applier)
+    ballast.lay(settings.paths)
     server = listen(settings, create_app(core))
     core.worker.start()
     notify("READY=1")

@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
-from rustploy_agent import deploy, events
+from peewee import DatabaseError, fn
+
+from rustploy_agent import ballast, deploy, events
 from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -22,6 +25,7 @@ from rustploy_agent.systemd import Systemd
 
 log = logging.getLogger(__name__)
 BACKOFF_MS, LONGEST_BACKOFF_MS = 5_000, 60_000
+RECORD_AGAIN_SECONDS = 5
 WAITING = ("queued", "retrying")
 
 
@@ -52,6 +56,7 @@ class Worker:
             waiting = Deployment.select().where(Deployment.app == deployment.app, Deployment.status.in_(WAITING))
             for older in list(waiting):
                 older.move(WAITING, "failed", **superseded_by(deployment))
+            deployment.created_at_unix_ms = deployment.updated_at_unix_ms = _turn(deployment.app)
             deployment.save(force_insert=True)
         self.wake()
 
@@ -96,9 +101,23 @@ class Worker:
                 self._end(deployment)
             except Exception:
                 log.exception("deployment %s ended in an internal error", deployment.id)
+                self._fail_somehow(deployment)
             finally:
                 self._runs.pop(deployment.id, None)
                 self._release(deployment.app_id)
+                ballast.lay(self._settings.paths)
+
+    def _fail_somehow(self, deployment: Deployment) -> None:
+        """What cannot be recorded now, for want of room, is recorded as soon as it can be; until then the app waits."""
+        told = {"error_code": "internal_error", "last_error": "internal error; see journalctl -u rustploy-agent"}
+        while True:
+            ballast.give_way(self._settings.paths)
+            try:
+                deployment.move(("deploying",), "failed", **told)
+                return
+            except DatabaseError as error:
+                log.error("the end of deployment %s cannot be recorded yet: %s", deployment.id, error)
+                time.sleep(RECORD_AGAIN_SECONDS)
 
     def _take(self) -> Deployment:
         """The oldest deployment that is due and whose app is free; sleeps until there is one."""
@@ -160,6 +179,7 @@ class Worker:
 def tidy_up(run: Run, reason: str | None = None) -> None:
     """Whatever goes wrong here, a full disk for one, a deployment that nobody works on any more must still end."""
     try:
+        ballast.give_way(run.settings.paths)
         if reason:
             run.log(reason, priority=3)
         deploy.clean_up(run)
@@ -179,6 +199,12 @@ def retry_or_yield(deployment: Deployment, **changes: Any) -> None:
             deployment.move(("deploying",), "retrying", **changes)
         else:
             deployment.move(("deploying",), "failed", **superseded_by(newer))
+
+
+def _turn(app: App) -> int:
+    """Now, but later than the app's other deployments, also when two come at once or the clock was set back."""
+    last = Deployment.select(fn.MAX(Deployment.created_at_unix_ms)).where(Deployment.app == app).scalar() or 0
+    return max(now_ms(), last + 1)
 
 
 def has_open_deployment(app: App) -> bool:

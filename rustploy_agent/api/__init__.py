@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from rustploy_agent import ballast
 from rustploy_agent.api import apps, deployments, env, errors, health, sessions, tokens
 from rustploy_agent.core import Core
 
@@ -21,6 +22,7 @@ def create_app(core: Core) -> Flask:
     app.register_blueprint(health.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, name="health-alias", url_prefix="/")
     app.before_request(_refuse_huge_body)
+    app.before_request(lambda: _make_room(core))
     errors.register(app)
     return app
 
@@ -29,3 +31,9 @@ def _refuse_huge_body() -> None:
     """werkzeug 2 holds forms to MAX_CONTENT_LENGTH, but not JSON. Waitress gives every body a length, chunked too."""
     if (request.content_length or 0) > LARGEST_BODY:
         raise RequestEntityTooLarge
+
+
+def _make_room(core: Core) -> None:
+    """Deleting an app is a way out of a full disk, and has to be written down first."""
+    if request.method not in ("GET", "HEAD"):
+        ballast.give_way(core.settings.paths)
