@@ -14,7 +14,7 @@ from typing import Any
 
 from peewee import DatabaseError, fn
 
-from rustploy_agent import ballast, deploy, events
+from rustploy_agent import ballast, deploy, events, reservation
 from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -53,6 +53,7 @@ class Worker:
     def enqueue(self, deployment: Deployment) -> None:
         """Durable when it returns. A newer request supersedes those of the same app that have not begun."""
         with database.atomic("IMMEDIATE"):
+            reservation.take(deployment)
             waiting = Deployment.select().where(Deployment.app == deployment.app, Deployment.status.in_(WAITING))
             for older in list(waiting):
                 older.move(WAITING, "failed", **superseded_by(deployment))
