@@ -52,26 +52,31 @@ def remove_checkout(checkout: str) -> None:
     child.run(["/usr/bin/rm", "-rf", "--", checkout], {}, time.monotonic() + REMOVE_SECONDS, lambda _: None)
 
 
-def perform(asked: Job, build: Build, places: Places, log: StepLog) -> dict[str, Any]:
+def perform(asked: Job, wanted: Build, places: Places, log: StepLog) -> dict[str, Any]:
+    if wanted.buildpack is None:
+        raise Refused("no_buildpack", "buildpack: none matches the repository; name one with build_mode")
     checkout = places.checkout(asked.slug_id)
-    commands = executables(places.buildpacks, build.buildpack)
-    deadline = time.monotonic() + build.timeout_seconds
-    environment = build_environment(places.cache)
-    log.line(f"building with buildpack {build.buildpack}")
+    return build(wanted.buildpack, checkout, places.cache, places.buildpacks, wanted.timeout_seconds, log)
+
+
+def build(name: str, checkout: str, cache: str, buildpacks: str, seconds: int, log: StepLog) -> dict[str, Any]:
+    """The result's `procfile`, `release` and `bytes`; Refused when it fails or takes longer."""
+    commands = executables(buildpacks, name)
+    deadline = time.monotonic() + seconds
+    environment = build_environment(cache)
+    log.line(f"building with buildpack {name}")
     try:
-        compile_app(commands["compile"], checkout, places.cache, environment, deadline, log)
+        compile_app(commands["compile"], checkout, cache, environment, deadline, log)
         release = release_of(commands["release"], checkout, environment, deadline)
     except DeadlineExceeded:
-        raise Refused("build_timeout", f"the build did not end within {build.timeout_seconds} s") from None
+        raise Refused("build_timeout", f"the build did not end within {seconds} s") from None
     size = disk_usage(checkout)
     log.line(f"built: {size // 1024} KiB")
     return {"procfile": procfile_of(checkout), "release": release, "bytes": size}
 
 
-def executables(buildpacks: str, name: str | None) -> dict[str, str]:
+def executables(buildpacks: str, name: str) -> dict[str, str]:
     """Only what the package ships: the name is one path component by its pattern."""
-    if name is None:
-        raise Refused("no_buildpack", "buildpack: none matches the repository; name one with build_mode")
     found = {part: f"{buildpacks}/{name}/bin/{part}" for part in ("compile", "release")}
     if not all(os.access(path, os.X_OK) for path in found.values()):
         known = ", ".join(sorted(each for each in os.listdir(buildpacks) if os.path.isdir(f"{buildpacks}/{each}/bin")))

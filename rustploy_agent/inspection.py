@@ -36,16 +36,17 @@ def _matching(app: str, build_mode: str, buildpacks: str) -> str | None:
     asked = ORDER if build_mode == "auto" else (build_mode,)
     for name in asked:
         detect = f"{buildpacks}/{name}/bin/detect"
-        if os.access(detect, os.X_OK) and _detects(detect, app):
+        if os.access(detect, os.X_OK) and agrees(detect, app):
             return name
     return None
 
 
-def _detects(detect: str, app: str) -> bool:
+def agrees(question: str, app: str) -> bool:
+    """Whether one of our scripts that only looks (bin/detect, bin/instant) ends with 0 for this checkout."""
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
     deadline = time.monotonic() + DETECT_SECONDS
     with open(os.devnull, "wb") as nowhere:
-        return child.run([detect, app], environment, deadline, lambda _: None, output=nowhere.fileno()) == 0
+        return child.run([question, app], environment, deadline, lambda _: None, output=nowhere.fileno()) == 0
 
 
 def _text(app: str, name: str) -> str | None:

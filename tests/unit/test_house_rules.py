@@ -18,6 +18,9 @@ MODULES = {
 #: Programs of the fetch and build units: they run alone, and know the agent only by its files.
 PROGRAMS = {"buildpack", "child", "detection", "fetchfailure", "inspection", "job", "mirror", "places", "remote"} | {
     "deploykey",
+    "bring",
+    "checkout",
+    "gitrun",
     "source",
     "steplog",
     "tree",
@@ -28,7 +31,7 @@ DOORS = {
     "gi": {"systemd"},
     "systemd": {"journal", "steplog", "serve"},
     "subprocess": {"process"},
-    "git": {"source"},
+    "git": {"gitrun"},
     "peewee": {"models", "migrations", "apps", "auth", "releases", "api.errors"},
     "flask": {"api", "serve"},
     "argon2": {"passwords"},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rustploy_agent.source import candidates
+from rustploy_agent.bring import candidates
 from tests.unit.programs import Repository, Workshop
 
 pytestmark = pytest.mark.processes
@@ -392,3 +392,49 @@ def test_a_ref_becomes_the_branch_first_and_then_the_tag() -> None:
     assert candidates(None) == ["HEAD"]
     assert candidates("v1") == ["refs/heads/v1", "refs/tags/v1"]
     assert candidates("refs/pull/7/head") == ["refs/pull/7/head"]
+
+
+# --- builds that need no build unit
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"index.html": "x"},
+        {"package.json": '{"scripts": {"start": "node x.js"}}'},
+        {"package.json": '{"main": "x.js"}', "Procfile": "web: node x.js\n"},
+    ],
+)
+def test_what_runs_nothing_of_the_repository_is_built_by_the_fetch_as_the_build_would(
+    workshop: Workshop, repository: Repository, files: dict[str, str]
+) -> None:
+    """It saves a deployment the start of a sandbox, a tenth of a second."""
+    repository.commit(files)
+    fetched = workshop.fetch(repository.url)
+    assert fetched["ok"], fetched
+    built = workshop.build(files, fetched["buildpack"])
+    assert {key: fetched["built"][key] for key in ("procfile", "release")} == {
+        key: built[key] for key in ("procfile", "release")
+    }
+    assert fetched["built"]["bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"requirements.txt": "flask"},
+        {"package.json": '{"scripts": {"build": "touch trapped", "start": "x"}}'},
+        {"package.json": '{"main": "x.js", "dependencies": {"a": "1"}}'},
+        {"package.json": '{"main": "x.js", "engines": {"node": "99"}}'},
+        {"package.json": '{"main": '},
+        {"README": "x"},
+    ],
+)
+def test_everything_else_is_left_to_the_build_unit(
+    workshop: Workshop, repository: Repository, files: dict[str, str]
+) -> None:
+    """The fetch has the network and the mirror; code of a repository does not run there."""
+    repository.commit(files)
+    fetched = workshop.fetch(repository.url)
+    assert (fetched["ok"], fetched["built"]) == (True, None)
+    assert not (workshop.checkout / "trapped").exists()

@@ -1,6 +1,6 @@
 """What to do with a Node app: reads package.json and prints shell assignments for bin/compile.
 
-`python3 -I -S plan.py BUILD_DIR HOST_NODE_VERSION`, the version empty when the host has no node.
+`python3 -I -S plan.py BUILD_DIR HOST_NODE_VERSION`, the version empty when the host has no node, `unasked` when nothing depends on it.
 Names printed: node_specifier (for pip; empty: the host's node will do), manager, install (none, locked or loose),
 omit_dev, has_build, prune, cacheable, cache_key, start.
 """
@@ -62,9 +62,11 @@ def node_specifier(package: dict[str, Any], host_version: str) -> str:
         raise Wrong(f"package.json: engines.node: {error}") from None
     if not intervals:
         raise Wrong(f"package.json: engines.node: no version is in {asked!r}")
+    if not asked:
+        return "" if host_version else DEFAULT_SPECIFIER
     if host_version and any(noderange.version(host_version) in interval for interval in intervals):
         return ""
-    return max(intervals).pip_specifier() if asked else DEFAULT_SPECIFIER
+    return max(intervals).pip_specifier()
 
 
 def start_command(package: dict[str, Any], scripts: dict[str, str], files: frozenset[str]) -> str:

