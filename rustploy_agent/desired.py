@@ -73,7 +73,8 @@ class Applier:
             self._removals |= removals
         with self._running:
             if self._done < mine:
-                covered, removals, self._removals = self._requested, self._removals, False
+                with self._requests:
+                    covered, removals, self._removals = self._requested, self._removals, False
                 self._result = self._run(removals)
                 self._done = covered
             result = self._result
