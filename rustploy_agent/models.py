@@ -12,6 +12,7 @@ from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.migrations import migrate
 
 database = peewee.SqliteDatabase(None, autoconnect=True)
+DatabaseError = peewee.DatabaseError
 OPEN = ("queued", "deploying", "retrying")
 
 
@@ -99,6 +100,12 @@ class Deployment(Model):
     created_at_unix_ms = peewee.IntegerField(default=now_ms)
     updated_at_unix_ms = peewee.IntegerField(default=now_ms)
     finished_at_unix_ms = peewee.IntegerField(null=True)
+
+    @classmethod
+    def next_turn(cls, app: App) -> int:
+        """Now, but later than the app's other deployments, also when two come at once or the clock was set back."""
+        last: int | None = cls.select(peewee.fn.MAX(cls.created_at_unix_ms)).where(cls.app == app).scalar()
+        return max(now_ms(), (last or 0) + 1)
 
     def move(self, old: tuple[str, ...], new: str, **changes: Any) -> bool:
         """Guarded change of state: True if the row was in one of the old states and is now in the new one."""

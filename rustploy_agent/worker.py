@@ -12,14 +12,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from peewee import DatabaseError, fn
-
 from rustploy_agent import ballast, deploy, events, reservation
 from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed
-from rustploy_agent.models import OPEN, App, Deployment, database
+from rustploy_agent.models import OPEN, App, DatabaseError, Deployment, database
 from rustploy_agent.run import Run
 from rustploy_agent.systemd import Systemd
 
@@ -57,7 +55,7 @@ class Worker:
             waiting = Deployment.select().where(Deployment.app == deployment.app, Deployment.status.in_(WAITING))
             for older in list(waiting):
                 older.move(WAITING, "failed", **superseded_by(deployment))
-            deployment.created_at_unix_ms = deployment.updated_at_unix_ms = _turn(deployment.app)
+            deployment.created_at_unix_ms = deployment.updated_at_unix_ms = Deployment.next_turn(deployment.app)
             deployment.save(force_insert=True)
         self.wake()
 
@@ -200,12 +198,6 @@ def retry_or_yield(deployment: Deployment, **changes: Any) -> None:
             deployment.move(("deploying",), "retrying", **changes)
         else:
             deployment.move(("deploying",), "failed", **superseded_by(newer))
-
-
-def _turn(app: App) -> int:
-    """Now, but later than the app's other deployments, also when two come at once or the clock was set back."""
-    last = Deployment.select(fn.MAX(Deployment.created_at_unix_ms)).where(Deployment.app == app).scalar() or 0
-    return max(now_ms(), last + 1)
 
 
 def has_open_deployment(app: App) -> bool:

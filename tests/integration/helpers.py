@@ -11,7 +11,7 @@ from tests.machine import Machine, Response
 
 #: For builds that a test steers: runs the repository's build.sh. build_mode "script" names it.
 SCRIPT_BUILDPACK = {
-    "detect": "#!/bin/sh\ntest -f \"$1/build.sh\"\n",
+    "detect": '#!/bin/sh\ntest -f "$1/build.sh"\n',
     "compile": '#!/bin/sh\nset -eu\ncd "$1"\nexec /bin/sh build.sh "$1" "$2"\n',
     "release": "#!/bin/sh\necho 'default_process_types: {}'\n",
 }
@@ -94,7 +94,7 @@ class Deployments:
     def show(self, app: str, deployment: str) -> dict[str, Any]:
         return dict(self.machine.http("GET", f"/api/v1/apps/{app}/deployments/{deployment}").body)
 
-    def list(self, app: str) -> list[dict[str, Any]]:
+    def history(self, app: str) -> list[dict[str, Any]]:
         return list(self.machine.http("GET", f"/api/v1/apps/{app}/deployments").body["items"])
 
     def app(self, app: str) -> dict[str, Any]:
@@ -103,12 +103,12 @@ class Deployments:
     def wait(self, app: str, deployment: str, seconds: float = 60) -> dict[str, Any]:
         """The deployment once it ended; AssertionError with its state and log otherwise."""
 
-        def ended() -> dict[str, Any] | None:
+        def ended() -> dict[str, Any]:
             about = self.show(app, deployment)
-            return about if about["status"] in ("healthy", "failed") else None
+            return about if about["status"] in ("healthy", "failed") else {}
 
         try:
-            return self.machine.wait_for(ended, seconds, f"deployment {deployment} of {app} to end")  # type: ignore[return-value]
+            return self.machine.wait_for(ended, seconds, f"deployment {deployment} of {app} to end")
         except AssertionError as late:
             raise AssertionError(f"{late}; {self.show(app, deployment)}\n{self.logs(app, deployment)}") from None
 
@@ -136,17 +136,17 @@ class Deployments:
             f"{app} to have only its active slot running",
         )
 
-    def running(self, app: str) -> "list[str]":
+    def running(self, app: str) -> list[str]:
         """Units of the app that run or are on their way, asked from systemd."""
         states = "--state=active,activating,deactivating,reloading"
         patterns = [f"rustploy-{kind}@{app}{end}.service" for kind, end in _UNITS]
         listed = self.machine.run(["systemctl", "list-units", "--plain", "--no-legend", "--full", states, *patterns])
         return sorted(line.split()[0] for line in listed.stdout.splitlines())
 
-    def slugs(self, app: str) -> "list[str]":
+    def slugs(self, app: str) -> list[str]:
         return sorted(self.machine.run(["ls", f"/var/lib/rustploy/apps/{app}/slugs"]).stdout.split())
 
-    def slot_files(self, app: str) -> "list[str]":
+    def slot_files(self, app: str) -> list[str]:
         """Without the release phase's, from which nothing starts."""
         found = self.machine.run(["ls", "-A", f"/var/lib/rustploy/apps/{app}/slots"]).stdout.split()
         return sorted(name for name in found if name != "task.env")
@@ -161,12 +161,16 @@ class Deployments:
     def environment(self, app: str) -> dict[str, str]:
         """Of the web process, from the kernel."""
         return dict(
-            item.partition("=")[::2] for item in self.environ(app).decode("utf-8", "surrogateescape").split("\0") if item
+            item.partition("=")[::2]
+            for item in self.environ(app).decode("utf-8", "surrogateescape").split("\0")
+            if item
         )
 
     def environ(self, app: str) -> bytes:
         active = self.app(app)["active_slot"]
-        pid = self.machine.run(["systemctl", "show", "--value", "-pMainPID", f"rustploy-app@{app}-web-{active}.service"])
+        pid = self.machine.run(
+            ["systemctl", "show", "--value", "-pMainPID", f"rustploy-app@{app}-web-{active}.service"]
+        )
         return base64.b64decode(self.machine.run(["base64", f"/proc/{pid.stdout.strip()}/environ"]).stdout)
 
     def ports(self, app: str) -> tuple[int, int]:
@@ -206,12 +210,17 @@ QUICK = {
 }
 
 
+def quick_settings(machine: Machine, **changes: Any) -> str:
+    """agent.yaml with QUICK, repositories over HTTP allowed, and these sections."""
+    settings = machine.settings()
+    settings["source"]["schemes"].append("http")
+    return json.dumps(settings | QUICK | changes)
+
+
 def deployments(machine: Machine) -> Iterator[Deployments]:
     """For a fixture: short deadlines, the script buildpack, and afterwards none of it nor of the apps."""
-    source = machine.settings()["source"]
-    before = change_settings(machine, **QUICK, source=source | {"schemes": [*source["schemes"], "http"]})
-    for part, text in SCRIPT_BUILDPACK.items():
-        machine.write(f"{BUILDPACKS}/script/bin/{part}", text, 0o755)
+    before = replace_settings(machine, quick_settings(machine))
+    install_script_buildpack(machine)
     found = Deployments(machine)
     try:
         yield found
@@ -219,6 +228,11 @@ def deployments(machine: Machine) -> Iterator[Deployments]:
         found.delete_all()
         machine.run(["rm", "-rf", f"{BUILDPACKS}/script"])
         restore_settings(machine, before)
+
+
+def install_script_buildpack(machine: Machine) -> None:
+    for part, text in SCRIPT_BUILDPACK.items():
+        machine.write(f"{BUILDPACKS}/script/bin/{part}", text, 0o755)
 
 
 def own_machine(release: str, deb: Path) -> Iterator[Machine]:
@@ -231,10 +245,10 @@ def own_machine(release: str, deb: Path) -> Iterator[Machine]:
         machine.end()
 
 
-def change_settings(machine: Machine, **changes: Any) -> str:
-    """Restart the agent with these sections of agent.yaml; what stood there before, for `restore_settings`."""
+def replace_settings(machine: Machine, text: str) -> str:
+    """Restart the agent with another agent.yaml; what stood there before, for `restore_settings`."""
     before = machine.read("/etc/rustploy/agent.yaml")
-    restore_settings(machine, json.dumps(machine.settings() | changes))
+    restore_settings(machine, text)
     return before
 
 

@@ -42,7 +42,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._over.wait(0.05):
-            running = [one for one in self._api.list(self._app) if one["status"] == "deploying"]
+            running = [one for one in self._api.history(self._app) if one["status"] == "deploying"]
             self.most_at_once = max(self.most_at_once, len(running))
 
     def __enter__(self) -> "Watch":
@@ -75,7 +75,7 @@ def test_posts_at_the_same_moment_never_run_side_by_side(api: Deployments, slow:
     assert seen.most_at_once == 1
     outcomes = {(one["status"], one["error_code"]) for one in ended}
     assert outcomes <= {("healthy", None), ("failed", "superseded")}
-    newest = api.list(slow)[0]
+    newest = api.history(slow)[0]
     assert newest["status"] == "healthy"
     api.wait_until_settled(slow)
     assert api.app(slow)["active_deployment_id"] == newest["id"]
@@ -180,7 +180,7 @@ def test_the_queue_and_its_order_survive_a_killed_agent(api: Deployments) -> Non
     names = [f"queue-{number}" for number in range(4)]
     for name in names:
         api.create(name, scripted(name, "sleep 1"), build_mode="script")
-    before = helpers.change_settings(api.machine, **helpers.QUICK | {"deployments": {"concurrency": 1}})
+    before = helpers.replace_settings(api.machine, helpers.quick_settings(api.machine, deployments={"concurrency": 1}))
     try:
         made = {name: api.start(name) for name in names}
         api.wait_for_step(names[0], made[names[0]], "build")

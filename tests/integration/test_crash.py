@@ -1,4 +1,4 @@
-"""kill -9 on the agent at any moment: nothing accepted is lost, nothing is left over, and what serves goes on serving."""
+"""kill -9 on the agent at any moment: nothing accepted is lost, nothing is left over, what serves goes on serving."""
 
 import json
 import random
@@ -81,6 +81,17 @@ def _main_pid(api: Deployments) -> str:
     return api.machine.run(["systemctl", "show", "--value", "-pMainPID", "rustploy-agent.service"]).stdout.strip()
 
 
+def _kill(api: Deployments) -> None:
+    before = _main_pid(api)
+    api.machine.run(["kill", "-KILL", before])
+    api.machine.wait_for(lambda: _main_pid(api) not in (before, "0"), 30, "the agent to be started again")
+    api.machine.wait_for_agent()
+
+
+def _wait_for_attempt(api: Deployments, app: str, deployment: str, attempt: int) -> None:
+    api.machine.wait_for(lambda: api.show(app, deployment)["attempt"] == attempt, 30, f"attempt {attempt}")
+
+
 def _check(api: Deployments, app: str, deployment: str, old: str, new: str, seen: Prober) -> None:
     """Everything that must hold once the deployment has ended, whichever way."""
     about = api.show(app, deployment)
@@ -101,7 +112,7 @@ def test_an_agent_killed_at_a_step_of_a_deployment_carries_on(api: Deployments, 
     old, new = api.get(app).body, _next_version(api, app)
     with Prober(*api.ports(app)) as seen:
         _died_and_ended(api, app, step, "deployments")
-    deployment = api.list(app)[0]["id"]
+    deployment = api.history(app)[0]["id"]
     _check(api, app, deployment, old, new, seen)
     assert api.show(app, deployment)["status"] == "healthy", "an interrupted deployment is done again"
 
@@ -114,7 +125,7 @@ def test_an_agent_killed_at_a_step_of_a_rollback_carries_on(api: Deployments, ap
     old = api.get(app).body
     with Prober(*api.ports(app)) as seen:
         _died_and_ended(api, app, step, "rollback")
-    deployment = api.list(app)[0]["id"]
+    deployment = api.history(app)[0]["id"]
     new = api.machine.repositories.git(app, "show", f"{api.show(app, deployment)['commit_sha']}:version.txt")
     _check(api, app, deployment, old, new, seen)
     assert api.show(app, deployment)["status"] == "healthy"
@@ -136,12 +147,9 @@ def test_an_agent_killed_at_a_random_moment_carries_on(api: Deployments, app: st
     old, new = api.get(app).body, _next_version(api, app)
     moment = random.Random(number).uniform(0, 0.9)
     with Prober(*api.ports(app)) as seen:
-        before = _main_pid(api)
         deployment = api.start(app)
         time.sleep(moment)
-        api.machine.run(["kill", "-KILL", before])
-        api.machine.wait_for(lambda: _main_pid(api) not in (before, "0"), 30, "the agent to be started again")
-        api.machine.wait_for_agent()
+        _kill(api)
         api.wait(app, deployment, DEADLINE)
     _check(api, app, deployment, old, new, seen)
 
@@ -154,11 +162,8 @@ def test_a_deployment_that_is_killed_again_and_again_ends_as_failed(api: Deploym
     with Prober(*api.ports(app)) as seen:
         deployment = api.start(app)
         for attempt in range(1, attempts + 1):
-            before = _main_pid(api)
-            api.machine.wait_for(lambda: api.show(app, deployment)["attempt"] == attempt, 30, f"attempt {attempt}")
-            api.machine.run(["kill", "-KILL", before])
-            api.machine.wait_for(lambda: _main_pid(api) not in (before, "0"), 30, "the agent to be started again")
-            api.machine.wait_for_agent()
+            _wait_for_attempt(api, app, deployment, attempt)
+            _kill(api)
         about = api.wait(app, deployment, DEADLINE)
     assert (about["status"], about["error_code"]) == ("failed", "interrupted")
     _check(api, app, deployment, old, new, seen)

@@ -38,7 +38,7 @@ def test_a_new_commit_replaces_the_old_release_without_a_lost_request(api: Deplo
     assert api.get("redeployed").body == "two"
     app = api.app("redeployed")
     assert app["active_deployment_id"] == second["id"]
-    assert [one["id"] for one in api.list("redeployed")] == [second["id"], first["id"]]
+    assert [one["id"] for one in api.history("redeployed")] == [second["id"], first["id"]]
 
 
 def test_requests_under_way_end_before_the_old_release_stops(api: Deployments) -> None:

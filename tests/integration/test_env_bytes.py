@@ -57,8 +57,11 @@ def app(api: Deployments) -> str:
 def test_every_value_arrives_byte_for_byte(api: Deployments, app: str) -> None:
     """Else a password with a quote, or a key with its last newline gone, is a riddle of hours."""
     arrived = dict(item.split(b"=", 1) for item in api.environ(app).split(b"\0") if item)
-    wrong = {key: (value, arrived.get(key.encode())) for key, value in VALUES.items()
-             if arrived.get(key.encode()) != value.encode()}
+    wrong = {
+        key: (value, arrived.get(key.encode()))
+        for key, value in VALUES.items()
+        if arrived.get(key.encode()) != value.encode()
+    }
     assert wrong == {}
 
 

@@ -42,7 +42,9 @@ def test_the_log_of_a_deployment_has_its_lines_in_order_and_no_others(
 ) -> None:
     """Else who looks for why a build failed reads another build's log."""
     lines = api.logs("chatty", two[index]).splitlines()
-    places = [next((number for number, line in enumerate(lines) if text.format(version) in line), -1) for text in EXPECTED]
+    places = [
+        next((number for number, line in enumerate(lines) if text.format(version) in line), -1) for text in EXPECTED
+    ]
     assert -1 not in places, lines
     assert places[0] < places[2] < places[3]
     assert [line for line in lines for text in EXPECTED if text.format(other) in line] == []
@@ -51,7 +53,9 @@ def test_the_log_of_a_deployment_has_its_lines_in_order_and_no_others(
 def test_journalctl_alone_shows_an_app_and_a_deployment(api: Deployments, two: list[str]) -> None:
     """Else an operator on the host needs the agent to see what an app says."""
     of_app = [entry["MESSAGE"] for entry in api.machine.journal("RUSTPLOY_APP=chatty")]
-    of_second = [entry["MESSAGE"] for entry in api.machine.journal("RUSTPLOY_APP=chatty", f"RUSTPLOY_DEPLOYMENT={two[1]}")]
+    of_second = [
+        entry["MESSAGE"] for entry in api.machine.journal("RUSTPLOY_APP=chatty", f"RUSTPLOY_DEPLOYMENT={two[1]}")
+    ]
     for text in EXPECTED:
         assert any(text.format("one") in line for line in of_app)
         assert any(text.format("two") in line for line in of_app)
@@ -75,7 +79,9 @@ def test_logs_go_on_without_the_agent(api: Deployments, two: list[str]) -> None:
         unit = "rustploy-app@chatty-web-b.service"
         api.machine.run(["systemctl", "restart", unit])
         found = ["RUSTPLOY_APP=chatty", f"RUSTPLOY_DEPLOYMENT={two[1]}", f"_SYSTEMD_UNIT={unit}"]
-        api.machine.wait_for(lambda: len(api.machine.journal(*found)) >= 2, 10, "the app's first line after its restart")
+        api.machine.wait_for(
+            lambda: len(api.machine.journal(*found)) >= 2, 10, "the app's first line after its restart"
+        )
     finally:
         api.machine.run(["systemctl", "start", "rustploy-agent.service"])
         api.machine.wait_for_agent()

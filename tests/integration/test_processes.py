@@ -44,7 +44,11 @@ def test_web_and_worker_run_side_by_side_and_change_together(api: Deployments) -
 
 def test_an_app_without_web_is_deployed_and_has_no_address(api: Deployments) -> None:
     """Else a bot or a queue worker cannot be run at all."""
-    api.create("bot", {"index.html": "", "version.txt": "bot", "build.sh": "", "Procfile": f"worker: {WORKER}\n"}, build_mode="script")
+    api.create(
+        "bot",
+        {"index.html": "", "version.txt": "bot", "build.sh": "", "Procfile": f"worker: {WORKER}\n"},
+        build_mode="script",
+    )
     api.healthy("bot")
     assert api.running("bot") == ["rustploy-app@bot-worker-a.service"]
     assert api.app("bot")["address"] is None
