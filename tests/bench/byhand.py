@@ -63,10 +63,10 @@ class Person:
         """From the order until the edition of that number answers."""
         started = time.monotonic()
         self._give(order)
-        until(lambda: self._shows(number), f"{self.subject.name} by hand to show {sign(number)!r}")
-        taken = time.monotonic() - started
+        # Not before the new server was started: the old one shows the new files of a static page too.
         self._answered()
-        return taken
+        until(lambda: self._shows(number), f"{self.subject.name} by hand to show {sign(number)!r}")
+        return time.monotonic() - started
 
     def forget(self) -> None:
         """As before the first time: no checkout, no environment, no pip cache."""
