@@ -291,7 +291,8 @@ def test_apply_killed_at_any_moment_is_completed_by_the_next_run(hand: ByHand) -
                 ["sh", "-c", "systemctl stop rustploy-apply; systemctl reset-failed rustploy-apply"], check=False
             )
             applied = hand.run_apply()
-            assert applied.status == 0 and all(about["ok"] for about in applied.result["apps"].values()), applied
+            said = machine.run(["journalctl", "--unit=rustploy-apply", "--output=cat", "--lines=20"]).stdout
+            assert applied.status == 0 and all(about["ok"] for about in applied.result["apps"].values()), said
             shown = machine.run(["sh", "-c", f"{state} {quoted(unit)}"]).stdout.split()
             assert {complete, "NeedDaemonReload=no"} <= set(shown), shown
             exists = machine.run(["getent", "passwd", "rpb-killed"], check=False).returncode == 0

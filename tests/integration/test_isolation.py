@@ -325,6 +325,14 @@ def test_systemd_finds_little_exposed(neighbours: Neighbours, unit: str) -> None
     assert float(last.split(": ")[1].split()[0]) <= 1.3
 
 
+def test_systemd_understands_every_line_of_the_units(neighbours: Neighbours) -> None:
+    """A misspelt or too new setting is only a warning in the journal, and a hole in the sandbox."""
+    slices = ["rustploy-apps.slice", "rustploy-build.slice", "rustploy-apps.target"]
+    shipped = [f"{unit}.service" for unit in ("rustploy-agent", "rustploy-apply", *UNITS.values())]
+    said = neighbours.machine.run(["systemd-analyze", "verify", "--man=no", *shipped, *slices], check=False)
+    assert [line for line in (said.stdout + said.stderr).splitlines() if "rustploy" in line] == []
+
+
 def test_an_environment_that_subverts_programs_stays_in_its_app(neighbours: Neighbours) -> None:
     """LD_PRELOAD and the like of one app must not reach another's processes, systemd or the agent."""
     hand, machine = neighbours.hand, neighbours.machine
