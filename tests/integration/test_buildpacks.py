@@ -17,7 +17,9 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 def api(session_machine: Machine) -> Iterator[Deployments]:
     for found in helpers.deployments(session_machine):
         # Package indexes take their time.
-        helpers.change_settings(session_machine, deployments={"timeouts": {"build_seconds": 300, "health_seconds": 20}})
+        patient = {"timeouts": {"build_seconds": 300, "health_seconds": 20}}
+        settings = helpers.quick_settings(session_machine, deployments=patient)
+        helpers.replace_settings(session_machine, settings)
         yield found
 
 

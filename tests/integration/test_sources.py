@@ -41,14 +41,13 @@ def commit_of(api: Deployments, app: str, *entries: str) -> None:
 
 def refused(api: Deployments, app: str, code: str, *says: str, **asked: str) -> None:
     """The deployment failed with that code and those words, and what served before still does."""
-    slugs = api.slugs(app)
     about = api.failed(app, **asked)
     assert about["error_code"] == code, about
     for words in says:
         assert words in about["last_error"]
     assert words_of_the_log(api, app, about["id"]).count(code) >= 1
     assert api.get(app).body == "good"
-    assert api.slugs(app) == slugs
+    api.machine.wait_for(lambda: len(api.slugs(app)) == 1, 20, "what was fetched to be gone")
 
 
 def words_of_the_log(api: Deployments, app: str, deployment: str) -> str:
@@ -111,11 +110,9 @@ def test_a_gigabyte_file_is_refused_before_it_is_on_the_disk(api: Deployments, v
 
 def test_a_host_that_hangs_ends_at_the_deadline(api: Deployments) -> None:
     """One silent host must not hold a place in the queue for ever."""
-    before = helpers.change_settings(
-        api.machine,
-        source={"schemes": ["http", "file"], "file_root": api.machine.repositories.root},
-        deployments={"timeouts": {"fetch_seconds": 3}, "attempts": 1},
-    )
+    quick = {"timeouts": {"fetch_seconds": 3}, "attempts": 1}
+    settings = helpers.quick_settings(api.machine, deployments=quick)
+    before = helpers.replace_settings(api.machine, settings)
     try:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"http://user:hunter2@127.0.0.1:{silent.getsockname()[1]}/x.git"
