@@ -21,6 +21,7 @@ class Probe:
 
     healthy: bool
     outcome: str
+    timed_out: bool = False
 
 
 def probe(port: int, path: str, seconds: float = PROBE_SECONDS) -> Probe:
@@ -32,7 +33,7 @@ def probe(port: int, path: str, seconds: float = PROBE_SECONDS) -> Probe:
             connection.sendall(f"GET {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode("ascii"))
             line = _first_line(connection, deadline)
     except TimeoutError:
-        return Probe(False, f"no answer within {seconds:g} s")
+        return Probe(False, f"no answer within {seconds:.1f} s", timed_out=True)
     except OSError as error:
         return Probe(False, f"{type(error).__name__}: {error}")
     answer = STATUS_LINE.match(line)
@@ -72,8 +73,12 @@ class HealthCheck:
             owners = listeners(self.port)
             if owners:
                 tries += 1
-                answer = probe(self.port, self.path, min(PROBE_SECONDS, self.seconds - elapsed))
-                seen = answer.outcome
+                left = self.seconds - elapsed
+                answer = probe(self.port, self.path, min(PROBE_SECONDS, left))
+                if not answer.timed_out or left >= PROBE_SECONDS or tries == 1:
+                    seen = (
+                        answer.outcome
+                    )  # else the deadline cut the last try short, and what was seen before says more
                 if answer.healthy and owners != {self.owner}:
                     seen = "another user's process listens on the port"
                 elif answer.healthy:

@@ -130,6 +130,13 @@ def test_the_reason_says_what_was_tried(app: Callable[[App], int]) -> None:
         check(port).wait(lambda: None)
 
 
+def test_a_last_try_that_the_deadline_cut_short_does_not_hide_what_was_seen(app: Callable[[App], int]) -> None:
+    answers = iter([saying(b"HTTP/1.1 500 Oops\r\n\r\n")])
+    port = app(lambda connection: next(answers, lambda _: time.sleep(2))(connection))
+    with pytest.raises(health.Unhealthy, match="the last: status 500"):
+        check(port).wait(lambda: None)
+
+
 def test_a_cancelled_deployment_is_not_waited_for() -> None:
     class Cancelled(Exception):
         pass
