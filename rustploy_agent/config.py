@@ -6,7 +6,7 @@ docs/configuration.md describes every key; a test holds it, packaging/agent.yaml
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,7 +97,7 @@ class Settings:
     keep_bytes: int
     min_free_bytes: int
     admin_email: str
-    paths: Paths = Paths()
+    paths: Paths = field(default_factory=Paths)
 
 
 def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
