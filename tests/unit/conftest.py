@@ -8,6 +8,7 @@ import pwd
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from flask import Flask
 
@@ -20,6 +21,9 @@ from tests.unit.manager import Door, Manager
 from tests.unit.waiting import until
 
 TREE = Path(__file__).parents[2]
+# A busy machine makes single examples slow; how long a test may take is not what these are for.
+hypothesis.settings.register_profile("house", deadline=None, max_examples=60)
+hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture
@@ -27,7 +31,8 @@ def settings(tmp_path: Path) -> config.Settings:
     for name in ("agent", "apply", "apps"):
         (tmp_path / name).mkdir()
     paths = config.Paths(state=tmp_path, library=TREE, share=TREE)
-    document = {"apps": {"ports": {"first": 23700, "last": 23799}}, "disk": {"min_free_mib": 0}}
+    first = 21000 + os.getpid() % 80 * 100  # two runs at once do not meet
+    document = {"apps": {"ports": {"first": first, "last": first + 99}}, "disk": {"min_free_mib": 0}}
     return dataclasses.replace(config.parse(document), paths=paths)
 
 

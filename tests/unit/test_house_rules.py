@@ -32,13 +32,13 @@ DOORS = {
     "systemd": {"journal", "steplog", "serve"},
     "subprocess": {"process"},
     "git": {"gitrun"},
-    "peewee": {"models", "migrations", "apps", "auth", "releases", "api.errors"},
+    "peewee": {"models", "migrations", "apps", "auth", "releases", "worker", "api.errors"},
     "flask": {"api", "serve"},
     "argon2": {"passwords"},
     "yaml": {"manifest", "config"},
 }
 #: What stands at the bottom, and what knows only the bottom.
-GROUND = {"errors", "fields", "names", "clock", "units", "config", "files", "precedence"}
+GROUND = {"errors", "fields", "names", "clock", "units", "config", "files", "precedence", "ballast"}
 DOOR_MODULES = {"systemd", "journal", "process", "health"}
 
 

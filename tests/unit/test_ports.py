@@ -19,17 +19,21 @@ def given_ports(app: App) -> dict[str, tuple[int | None, int | None]]:
     return {row.type: (row.port_a, row.port_b) for row in Process.select().where(Process.app == app)}
 
 
+def pair(settings: Settings, first: int, second: int) -> tuple[int, int]:
+    return settings.first_port + first, settings.first_port + second
+
+
 def test_only_the_process_that_serves_http_gets_ports(settings: Settings) -> None:
     app = App.create(name="a")
     ports.allocate(settings, app, {"web", "worker"})
-    assert given_ports(app) == {"web": (23700, 23701), "worker": (None, None)}
+    assert given_ports(app) == {"web": pair(settings, 0, 1), "worker": (None, None)}
 
 
 def test_ports_stay_with_the_app_while_its_processes_change(settings: Settings) -> None:
     app = App.create(name="a")
     for types in ({"web"}, {"web", "worker"}, {"web"}):
         ports.allocate(settings, app, types)
-        assert given_ports(app)["web"] == (23700, 23701)
+        assert given_ports(app)["web"] == pair(settings, 0, 1)
         assert set(given_ports(app)) == types
 
 
@@ -42,20 +46,20 @@ def test_no_two_apps_share_a_port(settings: Settings) -> None:
 
 @pytest.mark.processes
 def test_a_port_that_somebody_listens_on_is_passed_over(settings: Settings) -> None:
-    with socket.create_server(("127.0.0.1", 23701)):
+    with socket.create_server(("127.0.0.1", settings.first_port + 1)):
         app = App.create(name="a")
         ports.allocate(settings, app, {"web"})
-    assert given_ports(app)["web"] == (23700, 23702)
+    assert given_ports(app)["web"] == pair(settings, 0, 2)
 
 
 def test_the_agent_s_own_port_is_never_given_away(settings: Settings) -> None:
     app = App.create(name="a")
-    ports.allocate(dataclasses.replace(settings, listen_port=23700), app, {"web"})
-    assert given_ports(app)["web"] == (23701, 23702)
+    ports.allocate(dataclasses.replace(settings, listen_port=settings.first_port), app, {"web"})
+    assert given_ports(app)["web"] == pair(settings, 1, 2)
 
 
 def test_when_none_are_left_the_setting_is_named_and_nothing_is_kept(settings: Settings) -> None:
-    few = dataclasses.replace(settings, last_port=23702)
+    few = dataclasses.replace(settings, last_port=settings.first_port + 2)
     ports.allocate(few, App.create(name="a"), {"web"})
     app = App.create(name="b")
     with pytest.raises(Unavailable, match=r"apps\.ports\.first and apps\.ports\.last"):
