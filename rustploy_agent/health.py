@@ -75,10 +75,9 @@ class HealthCheck:
                 tries += 1
                 left = self.seconds - elapsed
                 answer = probe(self.port, self.path, min(PROBE_SECONDS, left))
+                # A last try that the deadline cut short says less than what was seen before.
                 if not answer.timed_out or left >= PROBE_SECONDS or tries == 1:
-                    seen = (
-                        answer.outcome
-                    )  # else the deadline cut the last try short, and what was seen before says more
+                    seen = answer.outcome
                 if answer.healthy and owners != {self.owner}:
                     seen = "another user's process listens on the port"
                 elif answer.healthy:

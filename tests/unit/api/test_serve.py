@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -20,9 +22,14 @@ pytestmark = pytest.mark.processes
 @pytest.fixture
 def port(api: Flask, settings: Settings) -> Iterator[int]:
     server = listen(dataclasses.replace(settings, listen_port=0, threads=4), api)
-    threading.Thread(target=server.run, daemon=True).start()
+    threading.Thread(target=_run, args=(server,), daemon=True).start()
     yield server.effective_port
     server.close()
+
+
+def _run(server: Any) -> None:
+    with contextlib.suppress(OSError):  # closed under its loop when the test is over
+        server.run()
 
 
 def get(port: int, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
