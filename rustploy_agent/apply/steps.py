@@ -98,6 +98,16 @@ def reload(host: Host) -> None:
         host.remove(RELOAD)
 
 
+def remove_account(host: Host, account: str) -> None:
+    for tool, find in (("/usr/sbin/userdel", host.user), ("/usr/sbin/groupdel", host.group)):
+        try:
+            if find(account):
+                host.run(tool, account)
+        except Refused:
+            if find(account):  # else the tool of a run that was killed got there first
+                raise
+
+
 def remove_app(host: Host, app: str) -> None:
     """What is left once its units are gone. The lines that tell of the app go last: a broken-off run starts again."""
     before = known(host)
@@ -106,10 +116,7 @@ def remove_app(host: Host, app: str) -> None:
     check_accounts(host, app)
     host.remove_tree(f"{STATE}/apps/{app}")
     for account, _, _ in rendering.accounts(app):
-        if host.user(account):
-            host.run("/usr/sbin/userdel", account)
-        if host.group(account):
-            host.run("/usr/sbin/groupdel", account)
+        remove_account(host, account)
     host.write(TMPFILES, rendering.tmpfiles(sorted(before - {app})))
     host.write(SYSUSERS, rendering.sysusers(sorted(before - {app})))
 

@@ -231,6 +231,30 @@ def test_an_account_with_another_purpose_is_refused_and_never_removed(host: Fake
     assert not [command for command in host.commands if "userdel" in command[0]]
 
 
+def test_a_user_that_another_run_was_just_removing_is_gone_all_the_same(host: Fake, monkeypatch: Any) -> None:
+    """A killed run may leave its userdel behind for a moment; the next one's then finds nobody to remove."""
+    host.apply(desired(BLOG))
+
+    def lost(self: Fake, name: str) -> None:
+        del self.users[name]
+        raise Refused("userdel: user does not exist")
+
+    monkeypatch.setattr(Fake, "userdel", lost)
+    assert host.apply(desired(remove_apps=["blog"]))["removed_apps"] == ["blog"]
+
+
+def test_a_user_that_cannot_be_removed_keeps_its_app_listed(host: Fake, monkeypatch: Any) -> None:
+    """Else nothing would ever try again, and a later app of that name would find the old one's user."""
+    host.apply(desired(BLOG))
+
+    def fails(self: Fake, name: str) -> None:
+        raise Refused("userdel failed")
+
+    monkeypatch.setattr(Fake, "userdel", fails)
+    assert host.apply(desired(remove_apps=["blog"]))["removed_apps"] == []
+    assert steps.known(host) == {"blog"}
+
+
 def test_only_a_regular_file_of_the_agents_is_read(host: Fake) -> None:
     """A planted link must not make root read, and tell of, another file."""
     path = Path(host.root + steps.DESIRED)
