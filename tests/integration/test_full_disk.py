@@ -92,7 +92,7 @@ def test_deployments_are_refused_below_the_floor_of_free_space(api: Deployments)
     api.healthy("small")
 
 
-HALF = {"empty": "", "half": '{"version": 1, "apps": [{"na', "a list": "[]", "zeros": "\0" * 4096}
+HALF = {"half": '{"version": 1, "apps": [{"na', "zeros": "\0" * 4096}
 
 
 @pytest.mark.parametrize("name", ["agent/desired.json", "apply/result.json", "apps/small/jobs/job.json"])
@@ -113,13 +113,13 @@ def test_a_half_written_file_is_written_again(api: Deployments, name: str, what:
 PLANTS = {
     "symlink": 'ln -s /etc/shadow "$1.new"; mv -T "$1.new" "$1"',
     "pipe": 'mkfifo "$1.new"; mv -T "$1.new" "$1"',
-    "directory": 'rm "$1"; mkdir "$1"',
     "huge": 'head -c 3M /dev/zero | tr "\\0" 1 >"$1.new"; mv "$1.new" "$1"',
     "half": 'head -c 20 "$1" >"$1.new"; mv "$1.new" "$1"',
     "deep": 'head -c 900000 /dev/zero | tr "\\0" "[" >"$1.new"; mv "$1.new" "$1"',
     "another's": 'sed "s/_id\\": \\"[0-9a-f]*/_id\\": \\"00000000/" "$1" >"$1.new"; mv "$1.new" "$1"',
-    "commands": 'sed "s/\\"procfile\\": null/\\"procfile\\": 7/" "$1" >"$1.new"; mv "$1.new" "$1"',
+    "wrong type": 'sed "s/\\"procfile\\": [^,]*/\\"procfile\\": 7/" "$1" >"$1.new"; mv "$1.new" "$1"',
     "gone": 'rm "$1"',
+    "directory": 'rm "$1"; mkdir "$1"; touch "$1/file"',
 }
 PLANTER = """
 trap '' TERM HUP
@@ -150,5 +150,10 @@ def test_a_result_that_a_build_has_tampered_with_is_refused(api: Deployments, ho
     assert "build.json" in about["last_error"] or "result" in about["last_error"], about
     assert "root:" not in about["last_error"]
     assert (seen.failures, seen.bodies) == ([], ["good"])
-    api.commit(hostile, {"build.sh": "rm -rf ../../../results/build.json\n", "planter.sh": None})
+
+
+def test_an_app_that_has_tampered_with_results_can_be_put_right(api: Deployments, hostile: str) -> None:
+    """Else a bad dependency, once built, makes an app that must be deleted with its data."""
+    api.commit(hostile, {"build.sh": "true\n", "version.txt": "mended"})
     api.healthy(hostile)
+    assert api.get(hostile).body == "mended"
