@@ -255,6 +255,8 @@ def test_the_agent_may_start_stop_restart_and_reset_its_own_units(attacker: Atta
     calls += [["apply", *MANAGER, "StartUnit", '("rustploy-apply.service", "replace")']]
     calls += [["again", *MANAGER, "StartUnit", f'("{OWN}", "replace")']]
     assert set(attacker.call(calls).values()) == {"ok"}
+    for unit, state in (("rustploy-apply.service", "inactive"), (OWN, "active")):
+        attacker.machine.wait_for(lambda u=unit, s=state: attacker.hand.property(u, "ActiveState") == s, 30, f"{unit}")  # type: ignore[misc]
 
 
 def test_no_other_call_of_systemd_is_allowed(attacker: Attacker) -> None:
