@@ -126,7 +126,8 @@ def switch(run: Run, release: Release, slot: str) -> None:
         App.update(active_slot=slot, active_release_id=release.id, updated_at_unix_ms=now_ms()).where(
             App.id == run.app.id
         ).execute()
-        run.deployment.move(("deploying",), "healthy", last_error=None, error_code=None)
+        if not run.deployment.move(("deploying",), "healthy", last_error=None, error_code=None):
+            raise DeploymentFailed("internal_error", "the deployment was ended by somebody else before the switch")
     run.app = App.get_by_id(run.app.id)
     port = web_port(run.app)
     run.log(f"release v{release.version} serves" + (f" at http://{health.LOOPBACK}:{port}" if port else ""))

@@ -7,7 +7,7 @@ from typing import Any
 
 import peewee
 
-from rustploy_agent import deploy, manifest, releases, units
+from rustploy_agent import deploy, manifest, precedence, releases, units
 from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -15,7 +15,6 @@ from rustploy_agent.errors import (
     AgentError,
     Conflict,
     DeploymentFailed,
-    InvalidManifest,
     InvalidRequest,
     NotFound,
     Unavailable,
@@ -96,14 +95,14 @@ def import_repository(
     """Creates or updates the app of that name once its repository was fetched; a refused one changes nothing."""
     existing = App.get_or_none((App.name == request["name"]) & ~App.deleting)
     app = existing or create(request["name"], settings, systemd, applier)
-    try:
-        with worker.hold(app.id, HOLD_SECONDS):
+    with worker.hold(app.id, HOLD_SECONDS):
+        try:
             found = _inspect(app, request, settings, systemd, applier)
             _update(app, request, found)
-    except BaseException as error:
-        if existing is None and not _waits_for_its_key(error, request):
-            remove(app, settings, systemd, applier)
-        raise
+        except BaseException as error:
+            if existing is None and not _waits_for_its_key(error, request):
+                remove(app, settings, systemd, applier)
+            raise
     updated: App = App.get_by_id(app.id)
     return updated
 
@@ -126,13 +125,13 @@ def _inspect(
         job = deploy.job_document(run, slug, ref=source.get("branch"), commit=source.get("commit_sha"), known=[])
         found = deploy.fetch_job(run, job)
         found["manifest"] = None if found["manifest"] is None else manifest.parse(found["manifest"])
+        if precedence.buildpack(app.build_mode, found["manifest"], None) in precedence.CONTAINER_MODES:
+            raise InvalidRequest.field("build.mode", precedence.NO_CONTAINERS, code="unsupported_build_mode")
         return found
     except DeploymentFailed as error:
         raise InvalidRequest.field("repository", error.message, code=error.code) from None
-    except InvalidManifest:
-        raise
     finally:
-        releases.discard(slug)
+        releases.discard(slug, run.path / "slugs" / slug.id)
 
 
 def _update(app: App, request: dict[str, Any], found: dict[str, Any]) -> None:

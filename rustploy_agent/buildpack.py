@@ -37,12 +37,12 @@ def main(app: str, places: Places) -> None:
     log = StepLog("build", app, asked.deployment_id)
     try:
         built = perform(asked, job.build_of(message), places, log)
-        answer = {"version": 1, "deployment_id": asked.deployment_id, "ok": True} | built
+        answer = job.success(asked, built)
     except Refused as refused:
         refused.message = masked(refused.message)
         log.line(f"{refused.code}: {refused.message}", priority=3)
         remove_checkout(places.checkout(asked.slug_id))
-        answer = job.refusal(asked.deployment_id, refused)
+        answer = job.refusal(asked, refused)
     job.write_atomically(places.build_result, answer)
 
 
@@ -56,14 +56,17 @@ def perform(asked: Job, wanted: Build, places: Places, log: StepLog) -> dict[str
     if wanted.buildpack is None:
         raise Refused("no_buildpack", "buildpack: none matches the repository; name one with build_mode")
     checkout = places.checkout(asked.slug_id)
-    return build(wanted.buildpack, checkout, places.cache, places.buildpacks, wanted.timeout_seconds, log)
+    kept = wanted.kept_slugs
+    return build(wanted.buildpack, checkout, places.cache, places.buildpacks, wanted.timeout_seconds, log, kept)
 
 
-def build(name: str, checkout: str, cache: str, buildpacks: str, seconds: int, log: StepLog) -> dict[str, Any]:
-    """The result's `procfile`, `release` and `bytes`; Refused when it fails or takes longer."""
+def build(
+    name: str, checkout: str, cache: str, buildpacks: str, seconds: int, log: StepLog, kept_slugs: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The result's `procfile`, `release`, `bytes` and `needs_slugs`; Refused when it fails or takes longer."""
     commands = executables(buildpacks, name)
     deadline = time.monotonic() + seconds
-    environment = build_environment(cache)
+    environment = build_environment(cache) | {"RUSTPLOY_KEPT_SLUGS": " ".join(kept_slugs)}
     log.line(f"building with buildpack {name}")
     try:
         compile_app(commands["compile"], checkout, cache, environment, deadline, log)
@@ -72,7 +75,19 @@ def build(name: str, checkout: str, cache: str, buildpacks: str, seconds: int, l
         raise Refused("build_timeout", f"the build did not end within {seconds} s") from None
     size = disk_usage(checkout)
     log.line(f"built: {size // 1024} KiB")
-    return {"procfile": procfile_of(checkout), "release": release, "bytes": size}
+    needs = needed_slugs(checkout, kept_slugs)
+    return {"procfile": procfile_of(checkout), "release": release, "bytes": size, "needs_slugs": needs}
+
+
+def needed_slugs(checkout: str, kept_slugs: tuple[str, ...]) -> list[str]:
+    """Those whose files the new slug shares, as the buildpack noted them (buildpacks/lib/slugs.sh)."""
+    try:
+        noted = set((job.read_optional(f"{checkout}/.rustploy/needs") or "").split())
+    except ValueError as error:
+        raise Refused("build_failed", str(error)) from None
+    if not noted <= set(kept_slugs):
+        raise Refused("build_failed", "the build shares files of a slug that is not kept")
+    return sorted(noted)
 
 
 def executables(buildpacks: str, name: str) -> dict[str, str]:

@@ -1,13 +1,20 @@
-"""What the API works with, composed once in __main__."""
+"""What the API works with, composed once in `serve`."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
+from rustploy_agent.errors import Unavailable
 from rustploy_agent.systemd import Systemd
 from rustploy_agent.worker import Worker
+
+#: Threads that slow requests never take, so that the rest of the API, its health check too, is always served.
+KEPT_FREE = 3
 
 
 @dataclass(frozen=True)
@@ -16,3 +23,21 @@ class Core:
     systemd: Systemd
     applier: Applier
     worker: Worker
+    slow: threading.BoundedSemaphore
+
+    @contextlib.contextmanager
+    def slow_request(self) -> Iterator[None]:
+        """Around requests that wait for other programs; Unavailable when too many of them are under way."""
+        if not self.slow.acquire(blocking=False):
+            raise Unavailable("too many imports and removals are under way; try again in a while", code="busy")
+        try:
+            yield
+        finally:
+            self.slow.release()
+
+
+def compose(settings: Settings) -> Core:
+    systemd = Systemd()
+    applier = Applier(settings, systemd)
+    slow = threading.BoundedSemaphore(settings.threads - KEPT_FREE)
+    return Core(settings, systemd, applier, Worker(settings, systemd, applier), slow)

@@ -91,15 +91,18 @@ def fetch(run: Run) -> Source:
     kept: dict[str, Slug] = {} if deployment.force_rebuild else releases.reusable_slugs(app, app.build_mode)
     slug = releases.make_slug(app, run.path / "slugs", app.build_mode)
     job = job_document(run, slug, ref=deployment.source_ref, commit=deployment.requested_commit, known=list(kept))
+    directory = run.path / "slugs" / slug.id
     try:
         found = fetch_job(run, job)
     except DeploymentFailed:
-        releases.discard(slug)
+        releases.discard(slug, directory)
         raise
+    if found["known"] and found["commit"] not in kept:
+        raise DeploymentFailed("fetch_failed", "the fetch says that the commit is built, but no such slug is kept")
     Deployment.update(commit_sha=found["commit"]).where(Deployment.id == deployment.id).execute()
     run.log(f"commit {found['commit']}")
     if found["known"]:
-        releases.discard(slug)
+        releases.discard(slug, directory)
         return Source(found["commit"], kept[found["commit"]], True, None, kept[found["commit"]].manifest)
     Slug.update(commit_sha=found["commit"]).where(Slug.id == slug.id).execute()
     run.step("detect")
@@ -148,6 +151,8 @@ def parse_manifest(text: str | None) -> dict[str, Any] | None:
 
 def choose_buildpack(app: App, found: dict[str, Any]) -> str:
     buildpack = precedence.buildpack(app.build_mode, parse_manifest(found["manifest"]), found["buildpack"])
+    if buildpack in precedence.CONTAINER_MODES:
+        raise DeploymentFailed("unsupported_build_mode", f"build.mode: {precedence.NO_CONTAINERS}")
     if buildpack is None:
         raise DeploymentFailed(
             "no_buildpack",

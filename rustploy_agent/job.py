@@ -52,6 +52,7 @@ class Fetch(NamedTuple):
 class Build(NamedTuple):
     buildpack: str | None
     timeout_seconds: int
+    kept_slugs: tuple[str, ...]
 
 
 def parse(document: bytes, app: str) -> tuple[Job, dict[str, Any]]:
@@ -82,13 +83,21 @@ def fetch_of(message: dict[str, Any]) -> Fetch:
 def build_of(message: dict[str, Any]) -> Build:
     part = _part(message, "build")
     named = part.get("buildpack") is not None
-    return Build(_match(part, "buildpack", BUILDPACK) if named else None, _positive(part, "timeout_seconds"))
+    kept = _texts(part, "kept_slugs") if "kept_slugs" in part else ()
+    if not all(UUID.fullmatch(slug) for slug in kept):
+        raise ValueError("kept_slugs: must be ids of slugs")
+    return Build(_match(part, "buildpack", BUILDPACK) if named else None, _positive(part, "timeout_seconds"), kept)
 
 
-def refusal(deployment_id: str, refused: Refused) -> dict[str, Any]:
+def success(asked: Job, found: dict[str, Any]) -> dict[str, Any]:
+    return {"version": 1, "deployment_id": asked.deployment_id, "slug_id": asked.slug_id, "ok": True} | found
+
+
+def refusal(asked: Job, refused: Refused) -> dict[str, Any]:
     answer = {
         "version": 1,
-        "deployment_id": deployment_id,
+        "deployment_id": asked.deployment_id,
+        "slug_id": asked.slug_id,
         "ok": False,
         "code": refused.code,
         "message": refused.message[:4000],

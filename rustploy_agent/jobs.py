@@ -45,14 +45,15 @@ def run(
         systemd.reset_failed(unit)
         code = f"{step}_out_of_memory" if ended.result == "oom-kill" else f"{step}_failed"
         raise DeploymentFailed(code, f"{unit} {ended}")
-    return read(target, app_path.name, job["deployment_id"], step)
+    return read(target, app_path.name, job, step)
 
 
-def read(path: Path, app: str, deployment_id: str, step: str) -> dict[str, Any]:
+def read(path: Path, app: str, job: dict[str, Any], step: str) -> dict[str, Any]:
+    """Each attempt has a slug of its own, so an earlier one's result is not taken for this one's."""
     try:
         value = files.read_untrusted_json(path, owner=pwd.getpwnam(f"rpb-{app}").pw_uid)
-        if value.get("deployment_id") != deployment_id:
-            raise files.UntrustedFile(f"{path.name} is of another deployment")
+        if any(value.get(key) != job[key] for key in ("deployment_id", "slug_id")):
+            raise files.UntrustedFile(f"{path.name} is of another deployment or attempt")
         if value.get("ok") is not True:
             raise DeploymentFailed(
                 _word(value.get("code")), _sentence(value.get("message")), retryable=value.get("retryable") is True

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from rustploy_agent import units
 
 #: Terminal control sequences of build tools say nothing in a log.
+#: One answer holds no more than so many characters, whatever number of lines was asked for.
+LONGEST_ANSWER = 4 * 1024 * 1024
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -49,10 +52,16 @@ def _newest(matches: list[str], count: int) -> list[str]:
     return found[::-1]
 
 
-def _backwards(reader: object, count: int) -> Iterator[str]:
+def _backwards(reader: Any, count: int) -> Iterator[str]:
+    left = LONGEST_ANSWER
     for _ in range(count):
-        entry = reader.get_previous()  # type: ignore[attr-defined]
+        entry = reader.get_previous()
         if not entry:
             return
         message = entry.get("MESSAGE", "")
-        yield message if isinstance(message, str) else bytes(message).decode("utf-8", "replace")
+        line = message if isinstance(message, str) else bytes(message).decode("utf-8", "replace")
+        left -= len(line)
+        if left < 0:
+            yield "[older lines are left out here; journalctl RUSTPLOY_DEPLOYMENT=<id> has them all]"
+            return
+        yield line

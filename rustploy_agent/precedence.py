@@ -13,6 +13,10 @@ AUTO, DEFAULT_HEALTH_PATH = "auto", "/"
 #: Procfile's name for the release phase; it is no process that stays.
 RELEASE = "release"
 
+#: Modes of other platforms that clients may still ask for.
+CONTAINER_MODES = ("dockerfile", "compose")
+NO_CONTAINERS = "containers are not supported: apps run as sandboxed systemd units; use auto or a buildpack's name"
+
 Manifest = Mapping[str, Any] | None
 
 

@@ -30,8 +30,9 @@ def seal(directory: Path) -> None:
     directory.chmod(SEALED)
 
 
-def discard(slug: Slug) -> None:
-    """apply removes it at its next run."""
+def discard(slug: Slug, directory: Path) -> None:
+    """apply removes it at its next run; until then no build may put links to its own files in there."""
+    seal(directory)
     Slug.update(state="removing").where(Slug.id == slug.id).execute()
 
 

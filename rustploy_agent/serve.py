@@ -15,11 +15,9 @@ from waitress.server import create_server
 from rustploy_agent import ballast
 from rustploy_agent.api import create_app
 from rustploy_agent.config import Settings
-from rustploy_agent.core import Core
-from rustploy_agent.desired import Applier
+from rustploy_agent.core import compose
 from rustploy_agent.models import open_database
 from rustploy_agent.settle import settle
-from rustploy_agent.systemd import Systemd
 from rustploy_agent.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -57,12 +55,6 @@ def listen(settings: Settings, app: Flask) -> Any:
         asyncore_loop_timeout=MAINTENANCE_SECONDS,
         cleanup_interval=MAINTENANCE_SECONDS,
     )
-
-
-def compose(settings: Settings) -> Core:
-    systemd = Systemd()
-    applier = Applier(settings, systemd)
-    return Core(settings, systemd, applier, Worker(settings, systemd, applier))
 
 
 def _start_watchdog(settings: Settings, worker: Worker) -> None:

@@ -36,11 +36,11 @@ def main(app: str, places: Places) -> None:
     try:
         fetch = job.fetch_of(message)
         found = within_deadline(asked, fetch, places, log)
-        answer = {"version": 1, "deployment_id": asked.deployment_id, "ok": True} | found
+        answer = job.success(asked, found)
     except Refused as refused:
         refused.message = masked(refused.message)
         log.line(f"{refused.code}: {refused.message}", priority=3)
-        answer = job.refusal(asked.deployment_id, refused)
+        answer = job.refusal(asked, refused)
     job.write_atomically(places.fetch_result, answer)
 
 

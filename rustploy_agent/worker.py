@@ -16,7 +16,7 @@ from rustploy_agent import ballast, deploy, events, reservation
 from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
-from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed
+from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed, NotFound
 from rustploy_agent.models import OPEN, App, DatabaseError, Deployment, database
 from rustploy_agent.run import Run
 from rustploy_agent.systemd import Systemd
@@ -56,6 +56,8 @@ class Worker:
             for older in list(waiting):
                 older.move(WAITING, "failed", **superseded_by(deployment))
             deployment.created_at_unix_ms = deployment.updated_at_unix_ms = Deployment.next_turn(deployment.app)
+            if not App.select().where(App.id == deployment.app_id, ~App.deleting).exists():
+                raise NotFound("the app was deleted meanwhile", code="app_not_found")
             deployment.save(force_insert=True)
         self.wake()
 

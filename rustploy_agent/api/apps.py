@@ -24,7 +24,6 @@ from rustploy_agent.names import (
 )
 
 resource = Resource("apps", __name__)
-CONTAINER_MODES = ("dockerfile", "compose")
 PROVIDERS = {"github": "https://github.com", "gitlab": "https://gitlab.com"}
 LIMITS = {
     "memory_max_bytes": integer(16 << 20, 1 << 40),
@@ -97,7 +96,9 @@ def create_app() -> tuple[dict[str, Any], int]:
     fields = body()
     name = fields.required("name", app_name, "")
     complete(fields)
-    return view(apps.create(name, core().settings, core().systemd, core().applier)), 201
+    c = core()
+    with c.slow_request():
+        return view(apps.create(name, c.settings, c.systemd, c.applier)), 201
 
 
 @resource.route("/apps", scope="read")
@@ -125,7 +126,8 @@ def change_app(app_id: str) -> dict[str, Any]:
 @resource.route("/apps/<app_id>", methods=["DELETE"], scope="admin")
 def delete_app(app_id: str) -> tuple[str, int]:
     c = core()
-    apps.delete(apps.find(app_id, leaving=True), c.settings, c.systemd, c.applier, c.worker)
+    with c.slow_request():
+        apps.delete(apps.find(app_id, leaving=True), c.settings, c.systemd, c.applier, c.worker)
     return "", 204
 
 
@@ -163,7 +165,9 @@ def _effective(app: App) -> dict[str, Any]:
 @resource.route("/apps/import", methods=["POST"], scope="admin")
 def import_app() -> tuple[dict[str, Any], int]:
     c = core()
-    app = apps.import_repository(_import_request(body()), c.settings, c.systemd, c.applier, c.worker)
+    request = _import_request(body())
+    with c.slow_request():
+        app = apps.import_repository(request, c.settings, c.systemd, c.applier, c.worker)
     next_action = {"action_type": "create_deployment", "deploy_endpoint": f"/api/v1/apps/{app.id}/deployments"}
     return {"app": view(app), "detection": app.detection, "next_action": next_action}, 201
 
@@ -225,7 +229,7 @@ def _derived_name(fields: Fields, repository: str) -> str:
 
 def _check_build_mode(mode: str) -> None:
     known = sorted(entry.parent.parent.name for entry in core().settings.paths.buildpacks.glob("*/bin/detect"))
-    if mode in CONTAINER_MODES:
+    if mode in precedence.CONTAINER_MODES:
         raise InvalidRequest.field(
             "build_mode",
             f"{mode} is not supported: apps run as sandboxed systemd units, without containers; "

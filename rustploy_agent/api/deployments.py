@@ -72,7 +72,9 @@ def create_deployment(app_id: str) -> tuple[dict[str, Any], int]:
         )
     source: dict[str, Any] = app.source or {}
     if ref is not None and COMMIT.fullmatch(ref):
-        ref, commit = None, commit or ref
+        if commit not in (None, ref):
+            raise InvalidRequest.field("source_ref", "is another commit than commit_sha; give one of them")
+        ref, commit = None, ref
     if ref is None and commit is None:
         commit = source.get("commit_sha")
     _refuse_when_full()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pwd
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,7 +68,8 @@ def core(settings: config.Settings, opened: None, manager: Manager, accounts: No
     """With a worker that does not work: what is queued stays queued until a test calls `start`."""
     door = Door(manager)
     applier = Applier(settings, door)
-    yield Core(settings, door, applier, Worker(settings, door, applier))
+    slow = threading.BoundedSemaphore(settings.threads)
+    yield Core(settings, door, applier, Worker(settings, door, applier), slow)
     _leave_no_work(manager)
 
 

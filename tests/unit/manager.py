@@ -125,6 +125,7 @@ class Manager:
         answer = {
             "version": 1,
             "deployment_id": job["deployment_id"],
+            "slug_id": job["slug_id"],
             "ok": True,
             "commit": job["fetch"]["commit"] or COMMIT,
             "detection": DETECTION,
@@ -141,6 +142,7 @@ class Manager:
         answer = {
             "version": 1,
             "deployment_id": job["deployment_id"],
+            "slug_id": job["slug_id"],
             "ok": True,
             "procfile": None,
             "release": "default_process_types:\n  web: answer 200\n",

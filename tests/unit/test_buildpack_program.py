@@ -37,7 +37,15 @@ def test_a_build_sees_a_plain_environment_and_no_secrets(workshop: Workshop, mon
     buildpack(workshop, 'ls -A "$3" >"$1/env_dir"; env >"$1/environment"; umask >"$1/umask"; pwd >"$1/pwd"')
     assert workshop.build({}, "test")["ok"]
     environment = dict(line.split("=", 1) for line in (workshop.checkout / "environment").read_text().splitlines())
-    assert set(environment) - {"PWD", "SHLVL", "_"} == {"PATH", "HOME", "LANG", "TMPDIR", "STACK", "CI"}
+    assert set(environment) - {"PWD", "SHLVL", "_"} == {
+        "PATH",
+        "HOME",
+        "LANG",
+        "TMPDIR",
+        "STACK",
+        "CI",
+        "RUSTPLOY_KEPT_SLUGS",
+    }
     assert environment["HOME"] == str(workshop.root / "cache" / "home")
     assert (workshop.checkout / "env_dir").read_text() == ""
     assert (workshop.checkout / "umask").read_text() == "0022\n"
@@ -127,3 +135,15 @@ def test_a_line_without_end_is_cut_and_not_kept_in_memory(tmp_path: Path) -> Non
 
 def test_a_hundred_thousand_lines_all_arrive(tmp_path: Path) -> None:
     assert lines_of(tmp_path, "seq 100000") == [str(number) for number in range(1, 100_001)]
+
+
+KEPT = "00000000-0000-4000-8000-000000000009"
+
+
+def test_what_a_build_shares_is_told_so_that_it_is_not_removed(workshop: Workshop) -> None:
+    """Else the app would lose its packages when an old release is pruned."""
+    buildpack(workshop, 'mkdir "$1/.rustploy"; echo "$RUSTPLOY_KEPT_SLUGS" >"$1/.rustploy/needs"')
+    assert workshop.build({}, "test", kept_slugs=[KEPT])["needs_slugs"] == [KEPT]
+    assert workshop.build({}, "test")["needs_slugs"] == []
+    buildpack(workshop, f'mkdir "$1/.rustploy"; echo {KEPT} >"$1/.rustploy/needs"')
+    assert workshop.build({}, "test")["code"] == "build_failed"

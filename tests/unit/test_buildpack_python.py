@@ -11,6 +11,8 @@ import yaml
 from tests.unit.programs import BUILDPACKS, Workshop
 
 pytestmark = pytest.mark.processes
+SLUG = "00000000-0000-4000-8000-000000000009"
+ORIGIN = f"/var/lib/rustploy/apps/blog/slugs/{SLUG}/app/.venv"
 HOST = Path("/usr/bin/python3").resolve().name.removeprefix("python")
 
 
@@ -22,13 +24,14 @@ def workshop(tmp_path: Path) -> Workshop:
 def cached(workshop: Workshop, requirements: str, extra: str = "") -> Path:
     """An environment in the cache as an earlier build of the same requirements would have left it."""
     text = f"{requirements}\n"
-    key = hashlib.sha256("".join(f"{part}\0" for part in ("1", HOST, extra, text)).encode()).hexdigest()
+    key = hashlib.sha256("".join(f"{part}\0" for part in ("2", HOST, extra, text)).encode()).hexdigest()
     kept = workshop.root / "cache" / "python" / key
     (kept / "venv" / "bin").mkdir(parents=True)
     (kept / "venv" / "pyvenv.cfg").write_text("home = /usr/bin\ncommand = python -m venv /old/place/.venv\n")
     (kept / "venv" / "bin" / "python").symlink_to("/usr/bin/python3")
     (kept / "venv" / "bin" / "tool").write_text("#!/old/place/.venv/bin/python\nimport sys\n")
     (kept / "venv" / "bin" / "tool").chmod(0o755)
+    (kept / "origin").write_text(ORIGIN)
     (kept / "complete").write_text("/old/place/.venv")
     return kept
 
@@ -109,6 +112,27 @@ def test_a_cached_environment_names_its_new_place(workshop: Workshop) -> None:
     assert "/old/place" in (kept / "venv" / "bin" / "tool").read_text()
 
 
+def test_packages_of_a_kept_slug_are_shared_and_later_those_of_the_copy(workshop: Workshop) -> None:
+    """A hundred megabytes less for each release; and a slug that is gone is not linked to."""
+    kept = cached(workshop, "django")
+    files = {
+        "requirements.txt": "django",
+        "Procfile": "web: x",
+        "manage.py": "import sys; print('PREFIX', sys.prefix)",
+        "settings.py": "STATIC_ROOT = 1",
+    }
+    shared = workshop.build(files, "python", kept_slugs=[SLUG])
+    assert shared["needs_slugs"] == [SLUG]
+    assert (workshop.checkout / ".venv").readlink() == Path(ORIGIN)
+    copied = workshop.build(files, "python", kept_slugs=["00000000-0000-4000-8000-000000000008"])
+    assert copied["needs_slugs"] == []
+    assert (workshop.checkout / ".venv").is_dir()
+    assert not (workshop.checkout / ".venv").is_symlink()
+    assert (kept / "origin").read_text() == str(workshop.checkout / ".venv")
+    origin = workshop.slug_id
+    assert workshop.build(files, "python", kept_slugs=[origin])["needs_slugs"] == [origin]
+
+
 @pytest.mark.parametrize(
     "files",
     [
@@ -120,7 +144,7 @@ def test_a_cached_environment_names_its_new_place(workshop: Workshop) -> None:
 def test_other_requirements_do_not_take_the_cached_environment(workshop: Workshop, files: dict[str, str]) -> None:
     cached(workshop, "flask")
     build = subprocess.run(
-        ["bash", "-c", ". lib/requirements.sh; . lib/packages.sh; . lib/runtime.sh; . ../lib/release.sh\n"
+        ["bash", "-c", ". lib/requirements.sh; . lib/packages.sh; . lib/runtime.sh; . ../lib/release.sh; . ../lib/slugs.sh\n"
          'runtime::choose "$1"; requirements::collect "$1"; entry_extra=""\n'
          "packages::pip() { echo PIP; mkdir \"$1/.venv\"; }; packages::install \"$1\" \"$2\"",
          "bash", str(written(workshop, files)), str(workshop.root / "cache" / "python")],

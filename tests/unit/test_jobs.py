@@ -14,9 +14,12 @@ from rustploy_agent.errors import DeploymentFailed
 from tests.unit.manager import COMMIT, DETECTION
 
 ID = "0c7f4e0e-51ab-4b3b-8f6a-df5f4a8f2b75"
+SLUG = "7e2d1a52-9a55-4d0c-8f0e-1d7a3c1b9e10"
+JOB = {"deployment_id": ID, "slug_id": SLUG}
 FETCHED = {
     "version": 1,
     "deployment_id": ID,
+    "slug_id": SLUG,
     "ok": True,
     "commit": COMMIT,
     "known": False,
@@ -24,7 +27,7 @@ FETCHED = {
     "buildpack": "static",
     "manifest": None,
 }
-BUILT = {"version": 1, "deployment_id": ID, "ok": True, "procfile": None, "release": "", "bytes": 1}
+BUILT = {"version": 1, "deployment_id": ID, "slug_id": SLUG, "ok": True, "procfile": None, "release": "", "bytes": 1}
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -35,7 +38,7 @@ values = st.recursive(
 def read(directory: Path, value: object, step: str = "fetch") -> dict[str, object]:
     path = directory / f"{step}.json"
     path.write_text(json.dumps(value))
-    return jobs.read(path, "blog", ID, step)
+    return jobs.read(path, "blog", JOB, step)
 
 
 def test_good_results_arrive(tmp_path: Path, accounts: None) -> None:
@@ -44,7 +47,7 @@ def test_good_results_arrive(tmp_path: Path, accounts: None) -> None:
 
 
 def test_a_refusal_keeps_its_code_and_whether_it_may_heal(tmp_path: Path, accounts: None) -> None:
-    refusal = {"deployment_id": ID, "ok": False, "code": "host_unreachable", "message": "no route", "retryable": True}
+    refusal = JOB | {"ok": False, "code": "host_unreachable", "message": "no route", "retryable": True}
     with pytest.raises(DeploymentFailed, match="no route") as caught:
         read(tmp_path, refusal)
     assert (caught.value.code, caught.value.retryable) == ("host_unreachable", True)
@@ -54,6 +57,7 @@ def test_a_refusal_keeps_its_code_and_whether_it_may_heal(tmp_path: Path, accoun
     ("change", "says"),
     [
         ({"deployment_id": "other"}, "another deployment"),
+        ({"slug_id": ID}, "another deployment or attempt"),
         ({"commit": "main"}, "commit"),
         ({"commit": None}, "commit"),
         ({"buildpack": "../x"}, "buildpack"),
@@ -89,5 +93,5 @@ def test_nothing_but_a_failed_deployment_that_can_be_stored_comes_of_any_result(
 def test_a_link_in_place_of_a_result_reveals_nothing(tmp_path: Path, accounts: None) -> None:
     (tmp_path / "fetch.json").symlink_to("/etc/passwd")
     with pytest.raises(DeploymentFailed, match="cannot be opened") as caught:
-        jobs.read(tmp_path / "fetch.json", "blog", ID, "fetch")
+        jobs.read(tmp_path / "fetch.json", "blog", JOB, "fetch")
     assert "root" not in caught.value.message
