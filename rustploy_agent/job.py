@@ -144,11 +144,26 @@ def write_atomically(path: str, message: dict[str, Any]) -> None:
 
     Not fsynced: after a power cut the deployment that would read it is settled as failed anyway.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.tmp"
+    _remove(temporary)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     with open(descriptor, "wb") as file:
         file.write(json.dumps(message).encode("utf-8"))
-    os.rename(temporary, path)
+    try:
+        os.rename(temporary, path)
+    except IsADirectoryError:
+        _remove(path)
+        os.rename(temporary, path)
+
+
+def _remove(path: str) -> None:
+    """What a killed run left there, or a build has planted: it may write to this directory, too."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        import shutil
+
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
 
 
 def _object(document: bytes, name: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # variables are shared with the files that bin/compile sources
 # node_modules: from the cache when the lock file is the same, else by the package manager whose lock file it is.
 
-modules_format=1
+modules_format=2
 
 # modules::install BUILD_DIR CACHE
 modules::install() {
@@ -14,8 +14,7 @@ modules::install() {
 		sha256sum | cut -c1-32)
 	rm -rf -- "$1/node_modules"
 	if [[ -n $cacheable && -e $kept/complete ]]; then
-		cp -a --reflink=auto -- "$kept/node_modules" "$1/node_modules"
-		say "lock file unchanged: node_modules from the cache"
+		modules::reuse "$1" "$kept"
 		return
 	fi
 	runtime::npm "$2"
@@ -26,7 +25,22 @@ modules::install() {
 		rm -rf -- "$2"/modules-*
 		mkdir -- "$kept"
 		cp -a --reflink=auto -- "$1/node_modules" "$kept/node_modules"
-		touch -- "$kept/complete"
+		printf '%s' "$1/node_modules" >"$kept/complete"
+	fi
+}
+
+# modules::reuse BUILD_DIR KEPT: by a link to the slug that holds them; by a copy where a build script may write into it, and
+# where no slug holds them any more.
+modules::reuse() {
+	local origin
+	origin=$(<"$2/complete")
+	if [[ -z $has_build ]] && slugs::kept "$origin"; then
+		slugs::share "$1" "$origin" node_modules
+		say "lock file unchanged: sharing node_modules of an earlier build"
+	else
+		cp -a --reflink=auto -- "$2/node_modules" "$1/node_modules"
+		if [[ -z $has_build ]]; then printf '%s' "$1/node_modules" >"$2/complete"; fi
+		say "lock file unchanged: node_modules from the cache"
 	fi
 }
 

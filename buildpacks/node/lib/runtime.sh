@@ -21,10 +21,17 @@ runtime::provide() {
 	rm -rf -- "$1/.node"
 	if [[ -z $3 ]]; then return; fi
 	runtime::fetch "$2" "$3"
-	mkdir -p -- "$1/.node/bin"
-	cp --reflink=auto -- "$runtime_fetched/bin/node" "$1/.node/bin/node"
-	export PATH="$1/.node/bin:$PATH"
-	say "node $("$1/.node/bin/node" --version) from the package index (the host has ${runtime_host:-none})"
+	local origin=''
+	if [[ -e $runtime_fetched/origin ]]; then origin=$(<"$runtime_fetched/origin"); fi
+	if slugs::kept "$origin"; then
+		slugs::share "$1" "$origin" .node
+	else
+		mkdir -p -- "$1/.node/bin"
+		cp --reflink=auto -- "$runtime_fetched/bin/node" "$1/.node/bin/node"
+		printf '%s' "$1/.node" >"$runtime_fetched/origin"
+	fi
+	export PATH="$runtime_fetched/path:$PATH"
+	say "node $(node --version) from the package index (the host has ${runtime_host:-none})"
 }
 
 # runtime::fetch CACHE SPECIFIER: sets runtime_fetched, a directory with bin/node and npm; asked for again after a week, so
@@ -39,6 +46,9 @@ runtime::fetch() {
 	/usr/bin/python3 -m pip --disable-pip-version-check --no-input --cache-dir "$1/pip" install --quiet --no-deps \
 		--only-binary :all: --progress-bar off --target "$kept" "$runtime_package$2" ||
 		fail "node: the package index has no $runtime_package$2; change engines.node in package.json"
+	# Only node: the npm beside it does not work by its link.
+	mkdir -- "$runtime_fetched/path"
+	ln -s -- ../bin/node "$runtime_fetched/path/node"
 	touch -- "$kept/complete"
 }
 

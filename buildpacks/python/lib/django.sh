@@ -6,7 +6,7 @@ django::collect_static() {
 	if [[ ! -f $1/manage.py || -e $1/.disable_collectstatic ]]; then return; fi
 	if ! grep -rqsE --include='*.py' --exclude-dir=.venv --exclude-dir=node_modules '^[[:space:]]*STATIC_ROOT' "$1"; then return; fi
 	say "manage.py collectstatic"
-	if ! (cd -- "$1" && PATH="$1/.venv/bin:$PATH" .venv/bin/python manage.py collectstatic --noinput); then
+	if ! (cd -- "$1" && "$packages_python" manage.py collectstatic --noinput); then
 		say "collectstatic failed: static files may be missing. If it needs a variable, give the setting a default;" \
 			"if it is not wanted, add a file .disable_collectstatic"
 	fi

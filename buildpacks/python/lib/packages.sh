@@ -1,17 +1,17 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with the files that bin/compile sources
 # The virtual environment: from the cache when nothing it depends on changed, else by pip.
 
-packages_format=1
+packages_format=2
 
-# packages::install BUILD_DIR CACHE: makes BUILD_DIR/.venv.
+# packages::install BUILD_DIR CACHE: makes BUILD_DIR/.venv and sets packages_python, what runs with it during the build.
 packages::install() {
 	local key
+	packages_python=$1/.venv/bin/python
 	rm -rf -- "$1/.venv"
 	key=$(printf '%s\0' "$packages_format" "$runtime_version" "$entry_extra" "$requirements_text" | sha256sum)
 	key=${key%% *}
 	if [[ -z $requirements_local && -e $2/$key/complete ]]; then
-		packages::restore "$1" "$2/$key"
-		say "requirements unchanged: packages from the cache"
+		packages::reuse "$1" "$2/$key"
 		return
 	fi
 	say "installing packages for Python $runtime_version"
@@ -36,11 +36,28 @@ packages::pip() {
 	fi
 }
 
-# packages::keep BUILD_DIR CACHE KEY: one environment is kept; `complete` is written last.
+# packages::reuse BUILD_DIR KEPT: by a link to the slug that holds them, else by a copy, which later builds link to.
+packages::reuse() {
+	local origin
+	origin=$(<"$2/origin")
+	if slugs::kept "$origin"; then
+		slugs::share "$1" "$origin" .venv
+		packages_python=$2/venv/bin/python
+		say "requirements unchanged: sharing the packages of an earlier build"
+	else
+		packages::restore "$1" "$2"
+		printf '%s' "$1/.venv" >"$2/origin"
+		say "requirements unchanged: packages from the cache"
+	fi
+}
+
+# packages::keep BUILD_DIR CACHE KEY: one environment is kept, with the path that its scripts name (`complete`, written last)
+# and that of the slug that holds it (`origin`).
 packages::keep() {
 	find "$2" -mindepth 1 -maxdepth 1 -type d -name '????????????????*' -exec rm -rf -- {} +
 	mkdir -- "$2/$3"
 	cp -a --reflink=auto -- "$1/.venv" "$2/$3/venv"
+	printf '%s' "$1/.venv" >"$2/$3/origin"
 	printf '%s' "$1/.venv" >"$2/$3/complete"
 }
 
