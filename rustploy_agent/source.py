@@ -93,12 +93,12 @@ def deliver(source: Source, asked: Job, places: Places) -> dict[str, Any]:
         return {"commit": commit, "known": True, "detection": None, "buildpack": None, "manifest": None}
     found = inspection.inspect(app, source.fetch.build_mode, places.buildpacks)
     source.log.line(f"buildpack: {found.buildpack or 'none matches'}")
-    built = build_at_once(source, found.buildpack, app, places)
+    built = build_at_once(source, asked, found.buildpack, app, places)
     tidy(source)
     return {"commit": commit, "known": False, "built": built} | found._asdict()
 
 
-def build_at_once(source: Source, name: str | None, app: str, places: Places) -> dict[str, Any] | None:
+def build_at_once(source: Source, asked: Job, name: str | None, app: str, places: Places) -> dict[str, Any] | None:
     """The build's result when its buildpack runs nothing of the repository for this one; then no build unit is needed.
 
     Whatever goes wrong is left to the build unit, which says it better.
@@ -106,9 +106,9 @@ def build_at_once(source: Source, name: str | None, app: str, places: Places) ->
     instant = f"{places.buildpacks}/{name}/bin/instant"
     if name is None or not os.access(instant, os.X_OK) or not inspection.agrees(instant, app):
         return None
-    cache = f"{source.mirror.root}/home"
+    cache, log = f"{source.mirror.root}/home", StepLog("build", asked.app, asked.deployment_id)
     try:
-        return buildpack.build(name, app, cache, places.buildpacks, source.fetch.timeout_seconds, source.log)
+        return buildpack.build(name, app, cache, places.buildpacks, source.fetch.timeout_seconds, log)
     except Refused:
         return None
 

@@ -6,7 +6,7 @@
 # slugs::kept PATH: whether PATH lies in such a slug. A build cannot look inside: slugs are sealed against it.
 slugs::kept() {
 	local slug=${1%%/app/*}
-	[[ " ${RUSTPLOY_KEPT_SLUGS-} " == *" ${slug##*/} "* ]]
+	[[ -n $slug && " ${RUSTPLOY_KEPT_SLUGS-} " == *" ${slug##*/} "* ]]
 }
 
 # slugs::share BUILD_DIR ORIGIN NAME: BUILD_DIR/NAME is a link to ORIGIN, and its slug is named as needed.

@@ -137,7 +137,8 @@ def test_a_failing_build_quotes_the_package_manager(api: Deployments) -> None:
 def test_lines_of_a_build_carry_the_fields_operators_select_by(api: Deployments) -> None:
     api.create("fields", {"index.html": "x"})
     deployment = api.wait("fields", api.start("fields"))["id"]
-    entries = api.machine.journal(f"RUSTPLOY_DEPLOYMENT={deployment}", "_SYSTEMD_UNIT=rustploy-build@fields.service")
+    entries = api.machine.journal(f"RUSTPLOY_DEPLOYMENT={deployment}", "RUSTPLOY_APP=fields", "RUSTPLOY_STEP=build")
     assert any("with Caddy" in entry["MESSAGE"] for entry in entries)
-    for entry in entries:
-        assert (entry["RUSTPLOY_APP"], entry["RUSTPLOY_STEP"]) == ("fields", "build")
+    # Nothing of this repository runs in its build, so the fetch may have done it.
+    units = {f"rustploy-{kind}@fields.service" for kind in ("fetch", "build")}
+    assert {entry["_SYSTEMD_UNIT"] for entry in entries} <= units

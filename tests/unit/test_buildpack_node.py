@@ -190,3 +190,23 @@ def test_an_app_without_dependencies_is_built_without_npm(tmp_path: Path) -> Non
     assert result["ok"], result
     assert not (workshop.checkout / "node_modules").exists()
     assert not (workshop.root / "cache" / "node" / "npm").exists()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("kept", "origin", "shared"),
+    [
+        ("", "", False),
+        ("a", "", False),
+        ("", "/x/slugs/a/app/.venv", False),
+        ("a", "/x/slugs/a/app/.venv", True),
+        ("b a c", "/x/slugs/a/app/deep/node_modules", True),
+        ("aa b", "/x/slugs/a/app/.venv", False),
+        ("a", "/x/slugs/*/app/.venv", False),
+    ],
+)
+def test_only_what_lies_in_a_kept_slug_is_shared(kept: str, origin: str, shared: bool) -> None:
+    script = '. lib/slugs.sh; slugs::kept "$1"'
+    environment = {"PATH": "/usr/bin:/bin", "RUSTPLOY_KEPT_SLUGS": kept}
+    done = subprocess.run(["bash", "-c", script, "bash", origin], cwd=BUILDPACKS, env=environment, check=False)
+    assert (done.returncode == 0) is shared
