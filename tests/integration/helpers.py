@@ -74,10 +74,23 @@ class Deployments:
 
     def import_app(self, name: str, url: str, **request: Any) -> str:
         repository = {"provider": "git", "owner": "tests", "name": name, "clone_url": url}
-        answer = self.machine.http("POST", "/api/v1/apps/import", {"repository": repository, "name": name} | request)
+        answer = self._patiently("POST", "/api/v1/apps/import", {"repository": repository, "name": name} | request)
         assert answer.status == 201, answer.body
         self._made.add(name)
         return name
+
+    def _patiently(self, method: str, path: str, body: Any = None) -> Response:
+        """Imports and removals that come when too many are under way are to be tried again."""
+
+        def answered() -> Response | None:
+            answer = self.machine.http(method, path, body, timeout=120)
+            busy = answer.status == 503 and answer.body["error"]["code"] == "busy"
+            assert not busy or int(answer.headers["Retry-After"]) > 0
+            return None if busy else answer
+
+        answer = self.machine.wait_for(answered, 120, f"{method} {path} to be taken")
+        assert answer is not None
+        return answer
 
     def commit(self, app: str, files: Mapping[str, str | None]) -> str:
         return self.machine.repositories.commit(app, files)
@@ -193,7 +206,7 @@ class Deployments:
         assert answer.status == 200, answer.body
 
     def delete(self, app: str) -> None:
-        answer = self.machine.http("DELETE", f"/api/v1/apps/{app}", timeout=120)
+        answer = self._patiently("DELETE", f"/api/v1/apps/{app}")
         assert answer.status == 204, answer.body
         self._made.discard(app)
 

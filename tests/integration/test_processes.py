@@ -67,7 +67,7 @@ def test_the_release_phase_runs_once_before_the_new_code_serves(api: Deployments
     assert len(migrated) == 1
     assert int(migrated[0]) < int(started)
     assert "migrated with a value" in api.logs("migrating", about["id"])
-    own = api.machine.journal("RUSTPLOY_DEPLOYMENT=" + about["id"], "RUSTPLOY_PROCESS=release")
+    own = api.machine.journal("RUSTPLOY_DEPLOYMENT=" + about["id"], "RUSTPLOY_PROCESS=release", "_TRANSPORT=stdout")
     assert [entry["MESSAGE"] for entry in own] == ["migrated with a value"]
 
 
