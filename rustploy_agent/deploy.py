@@ -58,6 +58,7 @@ class Source:
     kept: bool
     buildpack: str | None
     manifest: dict[str, Any] | None
+    built: dict[str, Any] | None = None
 
 
 def refuse_without_space(run: Run) -> None:
@@ -106,7 +107,9 @@ def fetch(run: Run) -> Source:
         return Source(found["commit"], kept[found["commit"]], True, None, kept[found["commit"]].manifest)
     Slug.update(commit_sha=found["commit"]).where(Slug.id == slug.id).execute()
     run.step("detect")
-    return Source(found["commit"], slug, False, choose_buildpack(app, found), parse_manifest(found["manifest"]))
+    buildpack = choose_buildpack(app, found)
+    built = found["built"] if buildpack == found["buildpack"] else None
+    return Source(found["commit"], slug, False, buildpack, parse_manifest(found["manifest"]), built)
 
 
 def job_document(run: Run, slug: Slug, *, ref: str | None, commit: str | None, known: list[str]) -> dict[str, Any]:
@@ -168,23 +171,8 @@ def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Fu
         run.log("this commit is already built; its slug is used again (force_rebuild builds anew)")
         return source.slug, None
     run.step("build")
-    directory, seconds = run.path / "slugs" / source.slug.id, run.settings.timeouts.build
-    job = {
-        "version": 1,
-        "deployment_id": run.deployment.id,
-        "app": run.app.name,
-        "slug_id": source.slug.id,
-        "build": {"buildpack": source.buildpack, "timeout_seconds": seconds},
-    }
-    built = jobs.run(
-        run.systemd,
-        units.build(run.app.name),
-        run.path,
-        job,
-        "build.json",
-        seconds=seconds,
-        stop_waiting=run.cancelled.is_set,
-    )
+    directory = run.path / "slugs" / source.slug.id
+    built = source.built or build_job(run, source)
     releases.seal(directory)
     try:
         start_command = precedence.start_command(source.manifest)
@@ -195,10 +183,39 @@ def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Fu
         raise DeploymentFailed(
             "no_process", "nothing says how to start the app; add a Procfile with a line `web: <command>`"
         )
-    Slug.update(buildpack=source.buildpack, processes=processes, manifest=source.manifest, bytes=built["bytes"]).where(
-        Slug.id == source.slug.id
-    ).execute()
+    Slug.update(
+        buildpack=source.buildpack,
+        processes=processes,
+        manifest=source.manifest,
+        needs=built["needs_slugs"],
+        bytes=built["bytes"],
+    ).where(Slug.id == source.slug.id).execute()
     return Slug.get_by_id(source.slug.id), aside.submit(sync_filesystem, directory)
+
+
+def build_job(run: Run, source: Source) -> dict[str, Any]:
+    """What the build unit made of the checkout. It may link to what finished slugs hold, unless all is to be anew."""
+    seconds = run.settings.timeouts.build
+    kept = [] if run.deployment.force_rebuild else releases.finished_slugs(run.app)
+    job = {
+        "version": 1,
+        "deployment_id": run.deployment.id,
+        "app": run.app.name,
+        "slug_id": source.slug.id,
+        "build": {"buildpack": source.buildpack, "timeout_seconds": seconds, "kept_slugs": kept},
+    }
+    built = jobs.run(
+        run.systemd,
+        units.build(run.app.name),
+        run.path,
+        job,
+        "build.json",
+        seconds=seconds,
+        stop_waiting=run.cancelled.is_set,
+    )
+    if not set(built["needs_slugs"]) <= set(kept):
+        raise DeploymentFailed("build_failed", "the build names slugs that it was not told to share")
+    return built
 
 
 def finish_slug(slug: Slug, synced: Future[None] | None) -> None:

@@ -69,6 +69,7 @@ def _fetched(value: dict[str, Any]) -> dict[str, Any]:
     parsed = {
         "commit": fields.required("commit", commit_sha, ""),
         "known": fields.optional("known", boolean, False),
+        "built": _built_fields(fields.object("built")) if "built" in fields else None,
         "buildpack": fields.maybe("buildpack", _buildpack),
         "manifest": fields.maybe("manifest", _text),
         "detection": {
@@ -81,14 +82,17 @@ def _fetched(value: dict[str, Any]) -> dict[str, Any]:
 
 def _built(value: dict[str, Any]) -> dict[str, Any]:
     fields = Fields(value)
-    return _complete(
-        fields,
-        {
-            "procfile": fields.maybe("procfile", _text),
-            "release": fields.optional("release", _text, ""),
-            "bytes": fields.optional("bytes", integer(0, 2**50), 0),
-        },
-    )
+    return _complete(fields, _built_fields(fields))
+
+
+def _built_fields(fields: Fields) -> dict[str, Any]:
+    none: list[str] = []
+    return {
+        "procfile": fields.maybe("procfile", _text),
+        "release": fields.optional("release", _text, ""),
+        "bytes": fields.optional("bytes", integer(0, 2**50), 0),
+        "needs_slugs": fields.optional("needs_slugs", _texts, none),
+    }
 
 
 def _complete(fields: Fields, parsed: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +107,12 @@ def _text(value: object) -> str:
     if not _is_unicode(value):
         raise ValueError("must be valid Unicode")
     return value
+
+
+def _texts(value: object) -> list[str]:
+    if not isinstance(value, list) or len(value) > 1000:
+        raise ValueError("must be a list of at most 1000 strings")
+    return [_text(item) for item in value]
 
 
 def _is_unicode(value: str) -> bool:

@@ -119,7 +119,10 @@ class Deployment(Model):
 
 
 class Slug(Model):
-    """The output of one build; `processes` maps process type to command, `manifest` is its commit's rustploy.yaml."""
+    """The output of one build; `processes` maps process type to command, `manifest` is its commit's rustploy.yaml.
+
+    `needs`: ids of older slugs of the app that it links to (packages, a runtime); they stay as long as it does.
+    """
 
     id = peewee.TextField(primary_key=True, default=new_id)
     app = peewee.ForeignKeyField(App, on_delete="CASCADE")
@@ -128,6 +131,7 @@ class Slug(Model):
     buildpack = peewee.TextField(null=True)
     processes = JSONField(default=dict)
     manifest = JSONField(null=True)
+    needs = JSONField(default=list)
     bytes = peewee.IntegerField(default=0)
     state = peewee.TextField(default="building")
     created_at_unix_ms = peewee.IntegerField(default=now_ms)

@@ -46,6 +46,11 @@ def reusable_slugs(app: App, build_mode: str) -> dict[str, Slug]:
     return {slug.commit_sha: slug for slug in rows}
 
 
+def finished_slugs(app: App) -> list[str]:
+    rows = Slug.select(Slug.id).where(Slug.app == app, Slug.state == "ready").order_by(Slug.created_at_unix_ms)
+    return [slug.id for slug in rows]
+
+
 def environment(app: App) -> dict[str, str]:
     return {row.key: row.value for row in EnvVar.select().where(EnvVar.app == app)}
 
@@ -104,18 +109,33 @@ def prune(app: App, settings: Settings) -> None:
     others = [release for release in healthy if release.id != active.id]
     target = next((release for release in others if release.version < active.version), None)
     offered = [active] if target is None else [active, target]
-    kept = _fitting(offered, [release for release in others if release != target], settings)
+    slugs = {slug.id: slug for slug in Slug.select().where(Slug.app == app)}
+    kept = _fitting(offered, [release for release in others if release != target], slugs, settings)
     Release.delete().where(Release.app == app, Release.id.not_in([release.id for release in kept])).execute()
     Slug.update(state="removing").where(
-        Slug.app == app, Slug.state == "ready", Slug.id.not_in([release.slug_id for release in kept])
+        Slug.app == app, Slug.state == "ready", Slug.id.not_in(list(_with_needs(kept, slugs)))
     ).execute()
 
 
-def _fitting(kept: list[Release], candidates: list[Release], settings: Settings) -> list[Release]:
-    """`kept` and as many candidates, in order, as the limits allow; a slug that several releases share counts once."""
-    sizes = {release.slug_id: release.slug.bytes for release in kept}
+def _fitting(
+    kept: list[Release], candidates: list[Release], slugs: dict[str, Slug], settings: Settings
+) -> list[Release]:
+    """`kept` and as many candidates, in order, as the limits allow; a slug that several releases need counts once."""
     for release in candidates:
-        grown = sizes | {release.slug_id: release.slug.bytes}
-        if len(kept) < settings.keep_releases and sum(grown.values()) <= settings.keep_bytes:
-            kept, sizes = [*kept, release], grown
+        grown = [*kept, release]
+        size = sum(slugs[slug].bytes for slug in _with_needs(grown, slugs))
+        if len(kept) < settings.keep_releases and size <= settings.keep_bytes:
+            kept = grown
     return kept
+
+
+def _with_needs(releases: list[Release], slugs: dict[str, Slug]) -> set[str]:
+    """Ids of the slugs of these releases and of all that those link to."""
+    found: set[str] = set()
+    pending = [release.slug_id for release in releases]
+    while pending:
+        slug = pending.pop()
+        if slug in slugs and slug not in found:
+            found.add(slug)
+            pending += slugs[slug].needs
+    return found

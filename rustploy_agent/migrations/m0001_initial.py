@@ -73,6 +73,7 @@ CREATE TABLE slug (
     buildpack TEXT,
     processes TEXT NOT NULL DEFAULT '{}',
     manifest TEXT,
+    needs TEXT NOT NULL DEFAULT '[]',
     bytes INTEGER NOT NULL DEFAULT 0,
     state TEXT NOT NULL CHECK (state IN ('building', 'ready', 'removing')),
     created_at_unix_ms INTEGER NOT NULL

@@ -1,4 +1,4 @@
-"""A private repository over ssh, with a real sshd: the only way to it is the deploy key that the refused import names."""
+"""A private repository over ssh, with a real sshd: the way to it is the deploy key that the refused import names."""
 
 import re
 from collections.abc import Iterator

@@ -43,7 +43,12 @@ def read(directory: Path, value: object, step: str = "fetch") -> dict[str, objec
 
 def test_good_results_arrive(tmp_path: Path, accounts: None) -> None:
     assert read(tmp_path, FETCHED)["commit"] == COMMIT
-    assert read(tmp_path, BUILT, "build") == {"procfile": None, "release": "", "bytes": 1}
+    assert read(tmp_path, BUILT, "build") == {
+        "procfile": None,
+        "release": "",
+        "bytes": 1,
+        "needs_slugs": [],
+    }
 
 
 def test_a_refusal_keeps_its_code_and_whether_it_may_heal(tmp_path: Path, accounts: None) -> None:

@@ -104,6 +104,18 @@ def test_the_budget_of_bytes_counts_a_shared_slug_once(app: App, settings: Setti
     assert kept(app) == [1, 2, 3, 4]
 
 
+def test_a_slug_that_a_kept_one_links_to_stays_and_counts(app: App, settings: Settings) -> None:
+    """Removed, the packages of the release that serves would be gone at its next start."""
+    made = [released(app, size=10) for _ in range(8)]
+    Slug.update(needs=[made[1].slug_id]).where(Slug.id == made[5].slug_id).execute()
+    Slug.update(needs=[made[5].slug_id]).where(Slug.id == made[7].slug_id).execute()
+    activate(app, made[-1])
+    releases.prune(app, dataclasses.replace(settings, keep_releases=5, keep_bytes=45))
+    assert kept(app) == [6, 7, 8]
+    ready = {slug.id for slug in Slug.select().where(Slug.state == "ready")}
+    assert ready == {made[index].slug_id for index in (1, 5, 6, 7)}
+
+
 def test_failed_releases_do_not_crowd_out_healthy_ones(app: App, settings: Settings) -> None:
     good = released(app)
     for _ in range(10):
