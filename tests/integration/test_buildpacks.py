@@ -142,3 +142,28 @@ def test_lines_of_a_build_carry_the_fields_operators_select_by(api: Deployments)
     # Nothing of this repository runs in its build, so the fetch may have done it.
     units = {f"rustploy-{kind}@fields.service" for kind in ("fetch", "build")}
     assert {entry["_SYSTEMD_UNIT"] for entry in entries} <= units
+
+
+def test_releases_share_packages_and_pruning_leaves_what_they_share(api: Deployments) -> None:
+    """An environment per release would fill the disk; one that is pruned too early would stop the app."""
+    api.machine.run(["rm", "-rf", api.machine.repositories.path("sharing")])
+    deployed(api, "sharing", sample("flask"))
+    slugs = "/var/lib/rustploy/apps/sharing/slugs"
+    find = ["find", slugs, "-maxdepth", "3", "-name", ".venv", "-type", "d"]
+    first = api.machine.run(find).stdout.split()
+    assert len(first) == 1
+    for number in range(4):
+        assert "sharing the packages" in again(api, "sharing", {"note.txt": str(number)})
+    api.machine.wait_for(lambda: len(api.slugs("sharing")) <= 4, 20, "old slugs to be gone")
+    assert api.machine.run(find).stdout.split() == first
+    api.machine.run(["systemctl", "restart", f"rustploy-app@sharing-web-{api.app('sharing')['active_slot']}.service"])
+    api.machine.wait_for(lambda: answers(api, "sharing"), 20, "the app to answer after a restart")
+    about = api.wait("sharing", api.start("sharing", force_rebuild=True), 120)
+    assert about["status"] == "healthy", about
+
+
+def answers(api: Deployments, app: str) -> bool:
+    try:
+        return api.get(app).status == 200
+    except OSError:
+        return False
