@@ -144,7 +144,7 @@ def test_packages_of_a_kept_slug_are_shared_and_later_those_of_the_copy(workshop
 def test_other_requirements_do_not_take_the_cached_environment(workshop: Workshop, files: dict[str, str]) -> None:
     cached(workshop, "flask")
     build = subprocess.run(
-        ["bash", "-c", "for part in lib/{requirements,packages,runtime}.sh ../lib/{release,slugs}.sh; do . $part; done\n"
+        ["bash", "-c", "for part in lib/{requirements,packages,runtime} ../lib/{release,slugs}; do . $part.sh; done\n"
          'runtime::choose "$1"; requirements::collect "$1"; entry_extra=""\n'
          "packages::pip() { echo PIP; mkdir \"$1/.venv\"; }; packages::install \"$1\" \"$2\"",
          "bash", str(written(workshop, files)), str(workshop.root / "cache" / "python")],

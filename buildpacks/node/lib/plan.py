@@ -1,6 +1,7 @@
 """What to do with a Node app: reads package.json and prints shell assignments for bin/compile.
 
-`python3 -I -S plan.py BUILD_DIR HOST_NODE_VERSION`, the version empty when the host has no node, `unasked` when nothing depends on it.
+`python3 -I -S plan.py BUILD_DIR HOST_NODE_VERSION`, the version empty when the host has no node, `unasked` when
+nothing depends on it.
 Names printed: node_specifier (for pip; empty: the host's node will do), manager, install (none, locked or loose),
 omit_dev, has_build, prune, cacheable, cache_key, start.
 """
