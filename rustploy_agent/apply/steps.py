@@ -181,6 +181,8 @@ def main(host: Host) -> int:
     lock = os.open(f"{host.root}{STATE}/apply", os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.lexists(host.root + DESIRED):  # a new agent has not wished for anything yet
+            return 0
         result, agent = carry_out(host), host.group("rustploy")
         host.write(RESULT, json.dumps(result) + "\n", 0o640, agent.gr_gid if agent else -1)
         return 0 if result["ok"] else 1

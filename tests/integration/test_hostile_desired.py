@@ -16,6 +16,7 @@ UUID = "0f3c0e0a-5d0c-4c07-9d2a-3f5f5b0c0001"
 GOOD = app("good", process())
 SLUGS = f"{APPS}/good/slugs"
 TRACES = (
+    "mkdir -p /run/systemd/transient; "
     "find /etc /run/systemd/system /run/systemd/transient /var/lib/rustploy/apps -printf '%p %l %s %m %u %g %T@\\n'"
 )
 
@@ -134,7 +135,6 @@ def test_invalid_utf8_is_refused(hand: ByHand) -> None:
     "mkdir",
     "ln -s /dev/zero",
     "ln -s /dev/tty",
-    ": never written",
 ])  # fmt: skip
 def test_only_a_plain_file_of_the_agents_is_read(hand: ByHand, plant: str) -> None:
     """Else a planted link makes root read, and quote in its errors, what the agent may not."""
@@ -146,6 +146,14 @@ def test_only_a_plain_file_of_the_agents_is_read(hand: ByHand, plant: str) -> No
     assert (applied.status, applied.result["ok"]) == (1, False)
     assert applied.result["error"].startswith("desired.json must be")
     assert "root:" not in json.dumps(applied.result)
+    assert traces(hand) == before
+
+
+def test_nothing_is_done_while_nothing_was_wished_for(hand: ByHand) -> None:
+    """It runs at every start of the agent, the first included, and must not fail there."""
+    before = traces(hand)
+    hand.machine.run(["rm", "-f", DESIRED])
+    hand.machine.run(["systemctl", "start", "rustploy-apply.service"])
     assert traces(hand) == before
 
 
