@@ -34,12 +34,21 @@ class Worker:
         self._busy: set[str] = set()
         self._runs: dict[str, Run] = {}
         self._threads: list[threading.Thread] = []
+        self._stopping = False
 
     def start(self) -> None:
         for number in range(self._settings.concurrency):
             thread = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Nothing more is begun; returns when what is under way has ended."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)
@@ -96,8 +105,7 @@ class Worker:
             self._changed.notify_all()
 
     def _work(self) -> None:
-        while True:
-            deployment = self._take()
+        while (deployment := self._take()) is not None:
             try:
                 self._end(deployment)
             except Exception:
@@ -120,10 +128,10 @@ class Worker:
                 log.error("the end of deployment %s cannot be recorded yet: %s", deployment.id, error)
                 time.sleep(RECORD_AGAIN_SECONDS)
 
-    def _take(self) -> Deployment:
-        """The oldest deployment that is due and whose app is free; sleeps until there is one."""
+    def _take(self) -> Deployment | None:
+        """The oldest deployment that is due and whose app is free; sleeps until there is one, or the worker stops."""
         with self._changed:
-            while True:
+            while not self._stopping:
                 waiting: list[Deployment] = list(
                     Deployment.select()
                     .join(App)
@@ -138,6 +146,7 @@ class Worker:
                         return deployment
                 pause = min((one.not_before_unix_ms for one in free if one not in due), default=None)
                 self._changed.wait(None if pause is None else max(0.01, (pause - now_ms()) / 1000))
+        return None
 
     def _end(self, deployment: Deployment) -> None:
         run = Run(self._settings, self._systemd, self._applier, deployment.app, deployment)

@@ -69,12 +69,14 @@ def core(settings: config.Settings, opened: None, manager: Manager, accounts: No
     door = Door(manager)
     applier = Applier(settings, door)
     slow = threading.BoundedSemaphore(settings.threads)
-    yield Core(settings, door, applier, Worker(settings, door, applier), slow)
+    worker = Worker(settings, door, applier)
+    yield Core(settings, door, applier, worker, slow)
     _leave_no_work(manager)
+    worker.stop()
 
 
 def _leave_no_work(manager: Manager) -> None:
-    """A worker's threads live as long as the process; with work left they would meet the next test's ports."""
+    """Work that is left would meet the next test's database and ports."""
     waiting = models.Deployment.status.in_(("queued", "retrying"))
     models.Deployment.update(status="failed").where(waiting).execute()
     models.Deployment.update(cancel_requested=True).execute()
