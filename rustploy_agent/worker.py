@@ -17,7 +17,7 @@ from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed, NotFound
-from rustploy_agent.models import OPEN, App, DatabaseError, Deployment, database
+from rustploy_agent.models import App, DatabaseError, Deployment, database
 from rustploy_agent.run import Run
 from rustploy_agent.systemd import Systemd
 
@@ -209,7 +209,3 @@ def retry_or_yield(deployment: Deployment, **changes: Any) -> None:
             deployment.move(("deploying",), "retrying", **changes)
         else:
             deployment.move(("deploying",), "failed", **superseded_by(newer))
-
-
-def has_open_deployment(app: App) -> bool:
-    return bool(Deployment.select().where(Deployment.app == app, Deployment.status.in_(OPEN)).exists())

@@ -253,7 +253,9 @@ class TestAfterACrash:
     def test_what_waited_goes_on_with_a_new_worker(self, core: Core, app: App) -> None:
         waiting = Deployment(app=app)
         core.worker.enqueue(waiting)
-        Worker(core.settings, core.systemd, Applier(core.settings, core.systemd)).start()
+        worker = Worker(core.settings, core.systemd, Applier(core.settings, core.systemd))
+        worker.start()
         assert ended(waiting.id).status == "healthy"
+        worker.stop()
         assert Release.select().count() == 1
         assert Process.select().count() == 1
