@@ -61,12 +61,24 @@ def perform(asked: Job, wanted: Build, places: Places, log: StepLog) -> dict[str
 
 
 def build(
-    name: str, checkout: str, cache: str, buildpacks: str, seconds: int, log: StepLog, kept_slugs: tuple[str, ...] = ()
+    name: str,
+    checkout: str,
+    cache: str,
+    buildpacks: str,
+    seconds: int,
+    log: StepLog,
+    kept_slugs: tuple[str, ...] = (),
+    *,
+    instant: bool = False,
 ) -> dict[str, Any]:
-    """The result's `procfile`, `release`, `bytes` and `needs_slugs`; Refused when it fails or takes longer."""
+    """The result's `procfile`, `release`, `bytes` and `needs_slugs`; Refused when it fails or takes longer.
+
+    `instant`: also Refused by the buildpack when it would run anything of the repository.
+    """
     commands = executables(buildpacks, name)
     deadline = time.monotonic() + seconds
     environment = build_environment(cache) | {"RUSTPLOY_KEPT_SLUGS": " ".join(kept_slugs)}
+    environment |= {"RUSTPLOY_INSTANT": "1"} if instant else {}
     log.line(f"building with buildpack {name}")
     try:
         compile_app(commands["compile"], checkout, cache, environment, deadline, log)

@@ -88,6 +88,7 @@ def perform(asked: Job, fetch: Fetch, places: Places, log: StepLog) -> dict[str,
 def deliver(source: Source, asked: Job, places: Places) -> dict[str, Any]:
     app = places.checkout(asked.slug_id)
     commit, known = with_one_new_beginning(source, app)
+    source.mirror.forget_credentials()
     if known:
         source.log.line(f"commit {commit} is already built")
         return {"commit": commit, "known": True, "detection": None, "buildpack": None, "manifest": None}
@@ -108,7 +109,7 @@ def build_at_once(source: Source, asked: Job, name: str | None, app: str, places
         return None
     cache, log = f"{source.mirror.root}/home", StepLog("build", asked.app, asked.deployment_id)
     try:
-        return buildpack.build(name, app, cache, places.buildpacks, source.fetch.timeout_seconds, log)
+        return buildpack.build(name, app, cache, places.buildpacks, source.fetch.timeout_seconds, log, instant=True)
     except Refused:
         return None
 

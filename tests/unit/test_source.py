@@ -3,6 +3,7 @@
 import base64
 import http.server
 import os
+import shutil
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rustploy_agent.bring import candidates
-from tests.unit.programs import Repository, Workshop
+from tests.unit.programs import BUILDPACKS, Repository, Workshop
 
 pytestmark = pytest.mark.processes
 
@@ -437,4 +438,35 @@ def test_everything_else_is_left_to_the_build_unit(
     repository.commit(files)
     fetched = workshop.fetch(repository.url)
     assert (fetched["ok"], fetched["built"]) == (True, None)
+    assert not (workshop.checkout / "trapped").exists()
+
+
+@pytest.mark.skipif(not Path("/usr/bin/npm").exists(), reason="without npm nothing could be run")
+@pytest.mark.parametrize("looks", [True, False])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize(
+    "package",
+    [
+        r'{"scripts": {"\u0062uild": "touch trapped", "start": "x"}}',
+        r'{"main": "x.js", "work\u0073paces": ["a"], "scripts": {"preinstall": "touch trapped"}}',
+        r'{"main": "x.js", "dep\u0065ndencies": {"a": "file:a"}, "scripts": {"preinstall": "touch trapped"}}',
+    ],
+)
+def test_however_its_keys_are_spelled_a_script_does_not_run_beside_the_deploy_key(
+    repository: Repository, tmp_path: Path, package: str, encoding: str, looks: bool
+) -> None:
+    """Else any commit could read the key and the password that the repository is fetched with.
+
+    Also where bin/instant sees nothing of it (`looks` is False).
+    """
+    buildpacks = tmp_path / "buildpacks"
+    shutil.copytree(BUILDPACKS, buildpacks)
+    if not looks:
+        (buildpacks / "node" / "bin" / "instant").write_text("#!/bin/sh\nexit 0\n")
+    repository.commit({"server.js": "", "a/package.json": '{"name": "a", "version": "1.0.0"}'})
+    (repository.path / "package.json").write_text(package, encoding=encoding)
+    repository.commit()
+    workshop = Workshop(tmp_path / "workshop", buildpacks)
+    fetched = workshop.fetch(repository.url, file_root=str(tmp_path))
+    assert (fetched["ok"], fetched["buildpack"], fetched["built"]) == (True, "node", None)
     assert not (workshop.checkout / "trapped").exists()

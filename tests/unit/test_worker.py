@@ -200,6 +200,7 @@ class TestAfterACrash:
         self, step: str, core: Core, app: App, deploy: Deploy, manager: Manager
     ) -> None:
         assert deploy().status == "healthy"
+        core.worker.stop()
         broken = Deployment.create(app=app, status="deploying", step=step, attempt=1)
         manager.units["rustploy-app@blog-web-b.service"] = dataclasses.replace(
             manager.units["rustploy-app@blog-web-a.service"], server=None
@@ -208,8 +209,10 @@ class TestAfterACrash:
         found = Deployment.get_by_id(broken.id)
         assert (found.status, found.error_code) == ("retrying", "interrupted")
         assert manager.running() == {"rustploy-app@blog-web-a.service"}
-        core.worker.wake()
+        worker = Worker(core.settings, core.systemd, core.applier)
+        worker.start()
         assert ended(broken.id).status == "healthy"
+        worker.stop()
 
     def test_one_that_keeps_being_interrupted_fails(self, core: Core, app: App) -> None:
         broken = Deployment.create(app=app, status="deploying", step="build", attempt=core.settings.attempts)
