@@ -281,6 +281,6 @@ def clean_up(run: Run) -> None:
     for unit in (units.fetch(app.name), units.build(app.name), units.task(app.name)):
         run.systemd.stop_and_wait(unit, 60)
     activation.stop_slot(run, app.idle_slot)
-    Slug.update(state="removing").where(Slug.app == app, Slug.state == "building").execute()
+    releases.discard_unfinished(app, run.path / "slugs")
     reservation.renew(app)
     run.applier.ensure(app.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from peewee import fn
@@ -34,6 +35,14 @@ def discard(slug: Slug, directory: Path) -> None:
     """apply removes it at its next run; until then no build may put links to its own files in there."""
     seal(directory)
     Slug.update(state="removing").where(Slug.id == slug.id).execute()
+
+
+def discard_unfinished(app: App, paths_slugs: Path) -> None:
+    """Those whose deployment failed or was broken off, perhaps before their directory was made."""
+    for slug in list(Slug.select().where(Slug.app == app, Slug.state == "building")):
+        with contextlib.suppress(FileNotFoundError):
+            seal(paths_slugs / slug.id)
+        Slug.update(state="removing").where(Slug.id == slug.id).execute()
 
 
 def reusable_slugs(app: App, build_mode: str) -> dict[str, Slug]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from rustploy_agent import activation, files
+from rustploy_agent import activation, files, releases
 from rustploy_agent.apps import remove
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -63,7 +63,7 @@ def _interrupted(run: Run) -> None:
 
 def _stop_leftovers(settings: Settings, systemd: Systemd, applier: Applier, app: App) -> None:
     """After the switch the deployment is healthy, but its old slot may still run, and slugs may wait for removal."""
-    Slug.update(state="removing").where(Slug.app == app, Slug.state == "building").execute()
+    releases.discard_unfinished(app, settings.paths.app(app.name) / "slugs")
     last = Deployment.select().where(Deployment.app == app).order_by(Deployment.created_at_unix_ms.desc()).first()
     idle_files = list((settings.paths.app(app.name) / "slots").glob(f"*-{app.idle_slot}.env"))
     undrained = last is not None and last.status == "healthy" and last.step != "prune"

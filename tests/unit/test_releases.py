@@ -152,3 +152,12 @@ def test_a_sealed_slug_locks_its_builder_out(app: App, tmp_path: Path) -> None:
     assert stat.S_IMODE(directory.stat().st_mode) == 0o770
     releases.seal(directory)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o705
+
+
+def test_what_a_broken_off_build_left_is_sealed_until_it_is_removed(app: App, tmp_path: Path) -> None:
+    """Else the next build could link its own files into it, and a later one change a sealed release through those."""
+    left = releases.make_slug(app, tmp_path, "auto")
+    never_made = Slug.create(app=app, build_mode="auto")
+    releases.discard_unfinished(app, tmp_path)
+    assert stat.S_IMODE((tmp_path / left.id).stat().st_mode) == 0o705
+    assert {slug.id: slug.state for slug in Slug.select()} == {left.id: "removing", never_made.id: "removing"}
