@@ -174,6 +174,8 @@ def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Fu
     directory = run.path / "slugs" / source.slug.id
     built = source.built or build_job(run, source)
     releases.seal(directory)
+    if not releases.holds_checkout(directory):
+        raise DeploymentFailed("build_failed", "the build replaced its directory by something else")
     try:
         start_command = precedence.start_command(source.manifest)
         processes = manifest.processes(built["release"], built["procfile"], start_command)

@@ -161,7 +161,9 @@ def _remove(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
         import shutil
 
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
+        if os.path.lexists(path):  # made so that its own maker cannot empty it; aside it is in nobody's way
+            os.rename(path, f"{path}.{os.urandom(8).hex()}")
     elif os.path.lexists(path):
         os.unlink(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 from pathlib import Path
 
 from peewee import fn
@@ -25,6 +26,11 @@ def make_slug(app: App, paths_slugs: Path, build_mode: str) -> Slug:
     directory.mkdir(mode=BUILDING)
     directory.chmod(BUILDING)
     return slug
+
+
+def holds_checkout(directory: Path) -> bool:
+    """Whether what will run is a directory in the slug; a build might have put a link to the app's own data there."""
+    return stat.S_ISDIR((directory / "app").lstat().st_mode)
 
 
 def seal(directory: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import logging
 import os
 import threading
@@ -16,7 +15,7 @@ from rustploy_agent import ballast
 from rustploy_agent.api import create_app
 from rustploy_agent.config import Settings
 from rustploy_agent.core import compose
-from rustploy_agent.models import open_database
+from rustploy_agent.models import DatabaseError, database, open_database
 from rustploy_agent.settle import settle
 from rustploy_agent.worker import Worker
 
@@ -35,7 +34,7 @@ def serve(settings: Settings) -> int:
     core.worker.start()
     notify("READY=1")
     log.info("listening on http://%s:%d", settings.listen_address, settings.listen_port)
-    _start_watchdog(settings, core.worker)
+    _start_watchdog(server, core.worker)
     server.run()
     return 0
 
@@ -47,6 +46,7 @@ def listen(settings: Settings, app: Flask) -> Any:
         host=settings.listen_address,
         port=settings.listen_port,
         threads=settings.threads,
+        connection_limit=1000,
         ident=None,
         clear_untrusted_proxy_headers=False,
         channel_request_lookahead=1,
@@ -57,28 +57,33 @@ def listen(settings: Settings, app: Flask) -> Any:
     )
 
 
-def _start_watchdog(settings: Settings, worker: Worker) -> None:
-    """Tells systemd that the agent lives, but only while it really answers and its workers run."""
+def _start_watchdog(server: Any, worker: Worker) -> None:
+    """Tells systemd that the agent lives, but only while its loop turns, its workers run and its database answers."""
     interval = int(os.environ.get("WATCHDOG_USEC", "0")) / 1_000_000 / 2
     if interval:
-        threading.Thread(target=_watch, args=(settings, worker, interval), name="watchdog", daemon=True).start()
+        threading.Thread(target=_watch, args=(server, worker, interval), name="watchdog", daemon=True).start()
 
 
-def _watch(settings: Settings, worker: Worker, interval: float) -> None:
+def _watch(server: Any, worker: Worker, interval: float) -> None:
     pause = threading.Event()
     while not pause.wait(interval):
-        if worker.alive() and _answers(settings, interval / 2):
+        if worker.alive() and _turns(server, interval / 2) and _reads():
             notify("WATCHDOG=1")
         else:
-            log.error("the agent does not answer its own health check; systemd will restart it")
+            log.error("the agent does not pass its own health check; systemd will restart it")
 
 
-def _answers(settings: Settings, seconds: float) -> bool:
-    connection = http.client.HTTPConnection(settings.listen_address, settings.listen_port, timeout=seconds)
+def _turns(server: Any, seconds: float) -> bool:
+    """Whether the server's loop comes around. Not a request of our own: any app may take all connections there are."""
+    turned = threading.Event()
+    server.trigger.pull_trigger(turned.set)
+    return turned.wait(seconds)
+
+
+def _reads() -> bool:
     try:
-        connection.request("GET", "/health", headers={"Connection": "close"})
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
+        database.execute_sql("SELECT 1")
+    except DatabaseError:
+        log.exception("reading the database")
         return False
-    finally:
-        connection.close()
+    return True

@@ -73,6 +73,7 @@ def _caller() -> auth.Caller:
         if session is not None:
             return sessions.caller(session)
         if auth.bootstrap_open() and _from_this_host():
+            refuse_foreign_site()
             return auth.Caller("bootstrap", None, ("admin",))
         raise Unauthorized("credentials are missing; send Authorization: Bearer <token>")
     kind, _, secret = header.partition(" ")

@@ -1,5 +1,7 @@
 """Root's commands on the host: the way in when there is no other, and the one that says what is wrong."""
 
+import contextlib
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -101,6 +103,14 @@ def test_doctor_names_what_is_wrong_and_what_to_do(machine: Machine, without_pol
     assert any(RULE in line for line in wrong)
     assert any("nothing listens on port" in line for line in wrong)
     assert "journalctl -u rustploy-agent" in done.stdout and "--reinstall rustploy-agent" in done.stdout
+
+
+def test_idle_connections_do_not_keep_others_out(machine: Machine) -> None:
+    """Every app on the host can open them; at Waitress's own limit of 100 nobody else was served."""
+    with contextlib.ExitStack() as idle:
+        for _ in range(150):
+            idle.enter_context(socket.create_connection(("127.0.0.1", machine.place.port), timeout=5))
+        assert answers(machine)
 
 
 @pytest.fixture

@@ -161,3 +161,12 @@ def test_what_a_broken_off_build_left_is_sealed_until_it_is_removed(app: App, tm
     releases.discard_unfinished(app, tmp_path)
     assert stat.S_IMODE((tmp_path / left.id).stat().st_mode) == 0o705
     assert {slug.id: slug.state for slug in Slug.select()} == {left.id: "removing", never_made.id: "removing"}
+
+
+def test_a_build_that_puts_a_link_in_place_of_its_directory_is_seen(tmp_path: Path) -> None:
+    """A link to the app's own data would let the app change its release."""
+    (tmp_path / "app").mkdir()
+    assert releases.holds_checkout(tmp_path)
+    (tmp_path / "app").rmdir()
+    (tmp_path / "app").symlink_to("/tmp")
+    assert not releases.holds_checkout(tmp_path)
