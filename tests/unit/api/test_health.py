@@ -1,4 +1,4 @@
-"""GET /health: load balancers and the agent's own watchdog lose their answer if this breaks."""
+"""GET /health: load balancers and monitoring lose their answer if this breaks."""
 
 from __future__ import annotations
 
