@@ -25,11 +25,17 @@ LAST_USED_MS = 60_000
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the highest scope decides, a higher one includes the lower."""
+    """Who asks: the highest scope decides, a higher one includes the lower.
 
+    `kind` is `token`, `session` or `bootstrap`; `id` is the token's or the user's, None for the bootstrap. A caller with
+    `apps` may touch only the apps with these ids.
+    """
+
+    kind: str
+    id: str | None
     name: str
-    token_id: str | None
     scopes: tuple[str, ...]
+    apps: frozenset[str] | None = None
 
     def may(self, scope: str) -> bool:
         return any(SCOPES.index(held) >= SCOPES.index(scope) for held in self.scopes)
@@ -57,7 +63,7 @@ def caller_of(secret: str) -> Caller | None:
         return None
     if now - (token.last_used_at_unix_ms or 0) >= LAST_USED_MS:
         _note_use(token, now)
-    return Caller(token.name, token.id, tuple(token.scopes))
+    return Caller("token", token.id, token.name, tuple(token.scopes))
 
 
 def _note_use(token: Token, now: int) -> None:

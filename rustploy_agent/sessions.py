@@ -38,7 +38,7 @@ def end_all(user: User) -> None:
 
 def caller(session: Session) -> Caller:
     """A person may do what the role says; there is one role today."""
-    return Caller(session.user.email, None, ("admin",))
+    return Caller("session", session.user.id, session.user.email, ("admin",))
 
 
 def _hash(secret: str) -> str:

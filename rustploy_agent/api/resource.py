@@ -74,7 +74,7 @@ def _caller() -> auth.Caller:
             return sessions.caller(session)
         if auth.bootstrap_open() and _from_this_host():
             refuse_foreign_site()
-            return auth.Caller("bootstrap", None, ("admin",))
+            return auth.Caller("bootstrap", None, "bootstrap", ("admin",))
         raise Unauthorized("credentials are missing; send Authorization: Bearer <token>")
     kind, _, secret = header.partition(" ")
     caller = auth.caller_of(secret.strip()) if kind.lower() == "bearer" else None

@@ -8,9 +8,25 @@ from __future__ import annotations
 from peewee import SqliteDatabase
 
 from rustploy_agent.errors import AgentError
-from rustploy_agent.migrations import m0001_initial, m0002_sessions
+from rustploy_agent.migrations import (
+    m0001_initial,
+    m0002_sessions,
+    m0003_requests,
+    m0004_identity,
+    m0005_webhooks,
+    m0006_environment,
+    m0007_ingress,
+)
 
-STEPS = (m0001_initial.SQL, m0002_sessions.SQL)
+STEPS = (
+    m0001_initial.SQL,
+    m0002_sessions.SQL,
+    m0003_requests.SQL,
+    m0004_identity.SQL,
+    m0005_webhooks.SQL,
+    m0006_environment.SQL,
+    m0007_ingress.SQL,
+)
 
 
 def migrate(database: SqliteDatabase) -> None:

@@ -47,7 +47,7 @@ def test_nothing_made_up_is_a_token(secret: str) -> None:
     ("held", "may"), [("read", {"read"}), ("deploy", {"read", "deploy"}), ("admin", {"read", "deploy", "admin"})]
 )
 def test_a_higher_scope_includes_the_lower(held: str, may: set[str]) -> None:
-    caller = auth.Caller("x", None, (held,))
+    caller = auth.Caller("token", "1", "x", (held,))
     assert {scope for scope in auth.SCOPES if caller.may(scope)} == may
 
 

@@ -1,0 +1,3 @@
+"""Personal and service tokens, tokens restricted to apps, password resets."""
+
+SQL = ""

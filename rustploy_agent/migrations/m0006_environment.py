@@ -1,0 +1,3 @@
+"""Environment values encrypted at rest."""
+
+SQL = ""

@@ -1,0 +1,3 @@
+"""Domains and their certificates; what the ingress does for an app."""
+
+SQL = ""
