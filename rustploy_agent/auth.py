@@ -27,8 +27,8 @@ LAST_USED_MS = 60_000
 class Caller:
     """Who asks: the highest scope decides, a higher one includes the lower.
 
-    `kind` is `token`, `session` or `bootstrap`; `id` is the token's or the user's, None for the bootstrap. A caller with
-    `apps` may touch only the apps with these ids.
+    `kind` is `token`, `session` or `bootstrap`; `id` is the token's or the user's, None for the bootstrap. `apps`:
+    the ids of the only apps that the caller may touch; None is all.
     """
 
     kind: str
