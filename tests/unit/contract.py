@@ -57,7 +57,7 @@ def check(method: str, path: str, status: int, headers: Any, body: bytes, value:
         return
     assert operation is not None, f"{method} {path} answered {status} but is not in openapi.yaml"
     assert str(status) in operation["responses"], f"{method} {path} answered {status}, which openapi.yaml does not list"
-    response = _resolved(operation["responses"][str(status)])
+    response = resolved(operation["responses"][str(status)])
     if "content" not in response:
         assert body == b"", f"{method} {path} has a body, openapi.yaml has none"
         return
@@ -75,7 +75,7 @@ def _check_error(operation: dict[str, Any] | None, status: int, headers: Any, va
     assert status not in (429, 503) or int(headers["Retry-After"]) > 0
 
 
-def _resolved(response: dict[str, Any]) -> dict[str, Any]:
+def resolved(response: dict[str, Any]) -> dict[str, Any]:
     reference = response.get("$ref")
     if reference is None:
         return response

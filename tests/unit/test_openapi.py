@@ -54,6 +54,20 @@ def test_an_operation_says_who_may_call_it_and_how_it_can_fail(key: Operation) -
     assert ("{app_id}" in path) == ("app_not_found" in codes.get("404", []))
 
 
+@pytest.mark.parametrize("key", sorted(contract.operations()))
+def test_an_operation_can_be_understood_and_tried_by_reading_it(key: Operation) -> None:
+    """Else the reference page has holes, and generated clients have methods that nobody knows how to call."""
+    operation = contract.operations()[key]
+    assert operation["description"].strip() and len(operation["tags"]) == 1
+    assert operation["tags"][0] in {tag["name"] for tag in contract.document()["tags"]}
+    for status in ("4XX", "5XX"):
+        assert operation["responses"][status] == {"$ref": "#/components/responses/Error"}
+    answers = [contract.resolved(answer) for answer in operation["responses"].values()]
+    for said in [operation.get("requestBody", {}), *answers]:
+        for content in said.get("content", {}).values():
+            assert "schema" in content and ("example" in content or "examples" in content)
+
+
 def examples(node: Any) -> list[tuple[Any, Any]]:
     """(schema, example) pairs of everything below `node`."""
     if isinstance(node, list):
@@ -61,6 +75,8 @@ def examples(node: Any) -> list[tuple[Any, Any]]:
     if not isinstance(node, dict):
         return []
     own = [(node["schema"], node["example"])] if "schema" in node and "example" in node else []
+    if "schema" in node:
+        own += [(node["schema"], named["value"]) for named in node.get("examples", {}).values()]
     return own + [pair for value in node.values() for pair in examples(value)]
 
 
