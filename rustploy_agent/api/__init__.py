@@ -6,7 +6,7 @@ from flask import Flask, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from rustploy_agent import ballast
-from rustploy_agent.api import apps, deployments, env, errors, health, sessions, tokens
+from rustploy_agent.api import apps, deployments, env, errors, health, reference, sessions, tokens
 from rustploy_agent.core import Core
 
 LARGEST_BODY = 1024 * 1024
@@ -17,7 +17,7 @@ def create_app(core: Core) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.extensions["rustploy"] = core
     app.url_map.strict_slashes = False
-    for module in (apps, env, deployments, tokens, sessions):
+    for module in (apps, env, deployments, tokens, sessions, reference):
         app.register_blueprint(module.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, name="health-alias", url_prefix="/")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import pwd
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,11 +29,20 @@ hypothesis.settings.register_profile("house", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("house")
 
 
+@pytest.fixture(scope="session")
+def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the package's build makes of openapi.yaml."""
+    made = tmp_path_factory.mktemp("share")
+    argv = [sys.executable, "-B", TREE / "packaging" / "reference", TREE / "openapi.yaml", made]
+    subprocess.run(argv, check=True, timeout=60)
+    return made
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> config.Settings:
+def settings(tmp_path: Path, share: Path) -> config.Settings:
     for name in ("agent", "apply", "apps"):
         (tmp_path / name).mkdir()
-    paths = config.Paths(state=tmp_path, library=TREE, share=TREE)
+    paths = config.Paths(state=tmp_path, library=TREE, share=share)
     first = 21000 + os.getpid() % 80 * 100  # two runs at once do not meet
     document = {"apps": {"ports": {"first": first, "last": first + 99}}, "disk": {"min_free_mib": 0}}
     return dataclasses.replace(config.parse(document), paths=paths)
