@@ -55,6 +55,14 @@ def _parser() -> argparse.ArgumentParser:
         run=_command("admin_init")
     )
     admin.add_parser("reset-password", help="print a new password").set_defaults(run=_command("admin_reset_password"))
+    key = commands.add_parser("key", help="the key that seals secrets in the database").add_subparsers(
+        dest="action", required=True
+    )
+    key.add_parser("init", help="make it if there is none and nothing was sealed yet").set_defaults(run=_key_init)
+    key.add_parser("check", help="say what it does not open").set_defaults(run=_command("key_check"))
+    key.add_parser("replace", help="make a new one; what the old one sealed has to be set again").set_defaults(
+        run=_command("key_replace")
+    )
     commands.add_parser("doctor", help="check the host and say what to do").set_defaults(run=_doctor)
     return parser
 
@@ -90,6 +98,13 @@ def _command(name: str) -> Callable[[argparse.Namespace, Settings], int]:
         return status
 
     return run
+
+
+def _key_init(_: argparse.Namespace, settings: Settings) -> int:
+    """During an upgrade the agent before this one still works with the database, so it is not migrated here."""
+    from rustploy_agent import console
+
+    return console.key_init(settings)
 
 
 def _doctor(_: argparse.Namespace, settings: Settings) -> int:

@@ -6,7 +6,7 @@ import pwd
 import time
 from pathlib import Path
 
-from rustploy_agent import events, health, journal, releases, slots, units
+from rustploy_agent import environment, events, health, journal, releases, slots, units
 from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import DeploymentFailed
 from rustploy_agent.models import App, Process, Release, database
@@ -28,7 +28,7 @@ def process_types(app: App) -> list[str]:
 def start(run: Run, release: Release, slot: str) -> None:
     run.step("start")
     for process in _processes(run.app, release):
-        env = environment(run, release, process, slot)
+        env = process_environment(run, release, process, slot)
         slots.write(
             slots.path(run.path, process.type, slot),
             slots.render(env, _app_dir(run, release), release.processes[process.type]),
@@ -42,11 +42,11 @@ def start(run: Run, release: Release, slot: str) -> None:
 
 
 def write_task(run: Run, release: Release) -> None:
-    env = environment(run, release, None, None)
+    env = process_environment(run, release, None, None)
     slots.write(slots.task_path(run.path), slots.render(env, _app_dir(run, release), str(release.release_command)))
 
 
-def environment(run: Run, release: Release, process: Process | None, slot: str | None) -> dict[str, str]:
+def process_environment(run: Run, release: Release, process: Process | None, slot: str | None) -> dict[str, str]:
     """The release's own variables and what the platform tells every process."""
     data = str(run.path / "data")
     platform = {
@@ -62,7 +62,7 @@ def environment(run: Run, release: Release, process: Process | None, slot: str |
         port = process.port(slot)
         if port is not None:
             platform["PORT"] = str(port)
-    return release.env | platform
+    return environment.of_release(release, run.settings.paths) | platform
 
 
 def await_health(run: Run, release: Release, slot: str) -> None:

@@ -37,6 +37,11 @@ class Paths:
         return self.state / "agent" / "rustploy.db"
 
     @property
+    def vault_key(self) -> Path:
+        """Apart from the database, so that a copy of that directory tells no secret."""
+        return self.state / "key" / "vault.key"
+
+    @property
     def ballast(self) -> Path:
         return self.state / "agent" / "ballast"
 

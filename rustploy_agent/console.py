@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import datetime
 
-from rustploy_agent import auth
+from rustploy_agent import auth, environment, vault
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import InvalidRequest, NotFound
-from rustploy_agent.models import Token
+from rustploy_agent.models import Token, connect
 from rustploy_agent.names import scopes, token_name
 
 
@@ -67,6 +67,28 @@ def admin_reset_password(_: argparse.Namespace, settings: Settings) -> int:
     email, password = auth.reset_admin_password(settings.admin_email)
     print(f"email:    {email}")
     print(f"password: {password}")
+    return 0
+
+
+def key_init(settings: Settings) -> int:
+    if settings.paths.database.exists():
+        connect(settings.paths.database)
+    if vault.make_key(settings.paths):
+        print(f"made {settings.paths.vault_key}; keep a copy of it apart from those of the database")
+    return 0
+
+
+def key_check(_: argparse.Namespace, settings: Settings) -> int:
+    troubles = environment.unreadable(settings.paths)
+    if troubles:
+        raise vault.Unreadable("; ".join(troubles))
+    print("everything sealed in the database can be read")
+    return 0
+
+
+def key_replace(_: argparse.Namespace, settings: Settings) -> int:
+    vault.replace_key(settings.paths)
+    print("made a new key; `rustploy-agent key check` names what has to be set again")
     return 0
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from rustploy_agent import activation, jobs, manifest, precedence, releases, reservation, units
+from rustploy_agent import activation, environment, jobs, manifest, precedence, releases, reservation, units
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
 from rustploy_agent.models import App, Deployment, Release, Slug
 from rustploy_agent.ports import allocate
@@ -20,6 +20,7 @@ from rustploy_agent.run import Run
 
 def deploy(run: Run) -> None:
     refuse_without_space(run)
+    environment.variables(run.app, run.settings.paths)  # unreadable ones are told of before the build, not after it
     slot = claim_idle_slot(run)
     with ThreadPoolExecutor(max_workers=2) as aside:
         prepared = aside.submit(run.applier.ensure, run.app.name, removals=False)
@@ -230,7 +231,7 @@ def finish_slug(slug: Slug, synced: Future[None] | None) -> None:
 def make_release(run: Run, slug: Slug) -> Release:
     health_path = precedence.health_path(run.app.runtime, slug.manifest)
     command = precedence.release_command(slug.manifest, slug.processes)
-    release = releases.make_release(run.app, slug, health_path, command)
+    release = releases.make_release(run.app, slug, health_path, command, run.settings.paths)
     Deployment.update(release_id=release.id).where(Deployment.id == run.deployment.id).execute()
     run.deployment.release_id = release.id
     return release

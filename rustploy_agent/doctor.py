@@ -100,6 +100,21 @@ def _state(settings: Settings) -> Trouble:
     )
 
 
+def _key(settings: Settings) -> Trouble:
+    path = settings.paths.vault_key
+    help_ = "docs/operations.md, The key"
+    if not path.exists():
+        return f"{path} is missing, so no secret can be read or set", help_
+    about = path.lstat()
+    if about.st_uid != pwd.getpwnam("rustploy").pw_uid or stat.S_IMODE(about.st_mode) != 0o400:
+        return f"{path} has the wrong owner or mode", f"chown rustploy:rustploy {path}; chmod 0400 {path}"
+    try:
+        process.run(["rustploy-agent", "key", "check"], seconds=60)  # as the agent's user, who owns the database
+    except process.ProcessFailed as error:
+        return error.message.rpartition("rustploy-agent: ")[2], help_
+    return None
+
+
 def _git(_: Settings) -> Trouble:
     process.run(["git", "--version"], seconds=10)
     return None
@@ -138,6 +153,7 @@ CHECKS: dict[str, Callable[[Settings], Trouble]] = {
     "polkit rule": _polkit,
     "journal access": _journal,
     "state directory": _state,
+    "key of secrets": _key,
     "disk space": _disk,
     "git": _git,
     "API port": _port,

@@ -64,6 +64,18 @@ class Fields:
         self._children.append(child)
         return child
 
+    def every(self, parse_key: Callable[[Any], str], parse: Callable[[Any], T]) -> dict[str, T | None]:
+        """All there is, for an object whose keys are free; null stays None."""
+        found: dict[str, T | None] = {}
+        for key, value in self._values.items():
+            self._read.add(key)
+            try:
+                parse_key(key)
+                found[key] = None if value is None else parse(value)
+            except ValueError as error:
+                self.problem(_shown(key), str(error))
+        return found
+
     def __contains__(self, key: str) -> bool:
         return self._values.get(key) is not None
 
@@ -74,11 +86,14 @@ class Fields:
         known = ", ".join(sorted(self._read))
         for key in self._values:
             if key not in self._read:
-                # A key may spell a lone surrogate, which can be neither stored nor sent.
-                shown = str(key)[:100].encode("utf-8", "replace").decode()
-                self.problem(shown, f"is not a known key; known are: {known}")
+                self.problem(_shown(key), f"is not a known key; known are: {known}")
                 self._read.add(key)
         return self.problems
+
+
+def _shown(key: object) -> str:
+    """A key may spell a lone surrogate, which can be neither stored nor sent."""
+    return str(key)[:100].encode("utf-8", "replace").decode()
 
 
 def text(value: object, *, longest: int = 1024) -> str:

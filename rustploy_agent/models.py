@@ -55,7 +55,7 @@ class App(Model):
 class EnvVar(Model):
     app = peewee.ForeignKeyField(App, on_delete="CASCADE")
     key = peewee.TextField()
-    value = peewee.TextField()
+    sealed = peewee.TextField()
     updated_at_unix_ms = peewee.IntegerField(default=now_ms)
 
 
@@ -145,7 +145,7 @@ class Release(Model):
     version = peewee.IntegerField()
     slug = peewee.ForeignKeyField(Slug)
     commit_sha = peewee.TextField(null=True)
-    env = JSONField()
+    sealed_env = peewee.TextField()
     processes = JSONField()
     health_path = peewee.TextField()
     release_command = peewee.TextField(null=True)
@@ -185,10 +185,18 @@ class Meta(Model):
     value = peewee.TextField()
 
 
-def open_database(path: Path) -> None:
-    """Opens and migrates. A commit is on disk when it returns: FULL, not NORMAL, which loses commits at a power cut."""
-    database.init(
-        str(path), pragmas={"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
-    )
+def connect(path: Path) -> None:
+    """A commit is on disk when it returns: FULL, not NORMAL, which loses commits at a power cut."""
+    pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000, "secure_delete": 1}
+    database.init(str(path), pragmas=pragmas)
     database.connect(reuse_if_open=True)
+
+
+def open_database(path: Path) -> None:
+    connect(path)
     migrate(database)
+
+
+def forget_old_bytes() -> None:
+    """What was changed is overwritten in the database's file, and the log beside it holds nothing any more."""
+    database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from peewee import fn
 
-from rustploy_agent.clock import now_ms
-from rustploy_agent.config import Settings
+from rustploy_agent import environment
+from rustploy_agent.clock import new_id, now_ms
+from rustploy_agent.config import Paths, Settings
 from rustploy_agent.errors import Conflict, NotFound
-from rustploy_agent.models import App, EnvVar, Release, Slug
+from rustploy_agent.models import App, Release, Slug
 
 #: The agent owns the directory, the build user is its group: while building the group may write ...
 BUILDING = 0o770
@@ -66,18 +67,16 @@ def finished_slugs(app: App) -> list[str]:
     return [slug.id for slug in rows]
 
 
-def environment(app: App) -> dict[str, str]:
-    return {row.key: row.value for row in EnvVar.select().where(EnvVar.app == app)}
-
-
-def make_release(app: App, slug: Slug, health_path: str, release_command: str | None) -> Release:
+def make_release(app: App, slug: Slug, health_path: str, release_command: str | None, paths: Paths) -> Release:
     last = Release.select(fn.MAX(Release.version)).where(Release.app == app).scalar() or 0
+    release_id = new_id()
     release: Release = Release.create(
+        id=release_id,
         app=app,
         version=last + 1,
         slug=slug,
         commit_sha=slug.commit_sha,
-        env=environment(app),
+        sealed_env=environment.snapshot(app, release_id, paths),
         processes=slug.processes,
         health_path=health_path,
         release_command=release_command,

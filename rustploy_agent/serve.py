@@ -11,10 +11,11 @@ from flask import Flask
 from systemd.daemon import notify
 from waitress.server import create_server
 
-from rustploy_agent import ballast
+from rustploy_agent import ballast, environment
 from rustploy_agent.api import create_app
 from rustploy_agent.config import Settings
 from rustploy_agent.core import compose
+from rustploy_agent.errors import AgentError
 from rustploy_agent.models import DatabaseError, database, open_database
 from rustploy_agent.settle import settle
 from rustploy_agent.worker import Worker
@@ -27,6 +28,7 @@ MAINTENANCE_SECONDS = 30
 def serve(settings: Settings) -> int:
     ballast.give_way(settings.paths)
     open_database(settings.paths.database)
+    _seal_environments(settings)
     core = compose(settings)
     settle(settings, core.systemd, core.applier)
     ballast.lay(settings.paths)
@@ -37,6 +39,14 @@ def serve(settings: Settings) -> int:
     _start_watchdog(server, core.worker)
     server.run()
     return 0
+
+
+def _seal_environments(settings: Settings) -> None:
+    """Without its key the agent still shows, stops and rolls back nothing that needs no secret; doctor tells of it."""
+    try:
+        environment.prepare(settings.paths)
+    except AgentError as error:
+        log.error("%s", error.message)
 
 
 def listen(settings: Settings, app: Flask) -> Any:

@@ -6,30 +6,35 @@ from typing import Any
 
 from flask import g
 
-from rustploy_agent import apps
-from rustploy_agent.api.resource import Resource, body, complete
-from rustploy_agent.clock import now_ms
-from rustploy_agent.errors import InvalidRequest, NotFound
-from rustploy_agent.models import App, EnvVar, database
+from rustploy_agent import apps, environment
+from rustploy_agent.api.resource import Resource, body, complete, core
+from rustploy_agent.errors import NotFound
+from rustploy_agent.models import App, database
 from rustploy_agent.names import env_key, env_value
 
 resource = Resource("env", __name__)
-#: All keys and values of an app together: the kernel's limit for a new program is 2 MiB with its arguments.
-LARGEST_ENVIRONMENT = 512 * 1024
+MASK = "********"
 
 
-def view(item: EnvVar, *, masked: bool = False) -> dict[str, Any]:
-    shown = {"app_id": item.app_id, "key": item.key, "value": item.value, "updated_at_unix_ms": item.updated_at_unix_ms}
-    return shown | {"value": "********", "masked": True} if masked else shown
+def items(app: App, *, masked: bool = False) -> list[dict[str, Any]]:
+    """Unreadable variables are an error for everybody: a list that looks right would hide that deployments fail."""
+    values = environment.variables(app, core().settings.paths)
+    return [
+        {
+            "app_id": row.app_id,
+            "key": row.key,
+            "value": MASK if masked else values[row.key],
+            "updated_at_unix_ms": row.updated_at_unix_ms,
+        }
+        | ({"masked": True} if masked else {})
+        for row in environment.rows(app)
+    ]
 
 
 @resource.route("/apps/<app_id>/env", scope="read")
 def list_env(app_id: str) -> dict[str, Any]:
-    app = apps.find(app_id)
-    masked = not g.caller.may("admin")
-    return {
-        "items": [view(item, masked=masked) for item in EnvVar.select().where(EnvVar.app == app).order_by(EnvVar.key)]
-    }
+    with database.atomic():
+        return {"items": items(apps.find(app_id), masked=not g.caller.may("admin"))}
 
 
 @resource.route("/apps/<app_id>/env", methods=["PUT"], scope="admin")
@@ -38,25 +43,26 @@ def set_env(app_id: str) -> dict[str, Any]:
     key, value = fields.required("key", env_key, ""), fields.required("value", env_value, "")
     complete(fields)
     with database.atomic("IMMEDIATE"):
-        _check_size(app, key, value)
-        EnvVar.insert(app=app, key=key, value=value).on_conflict(
-            conflict_target=[EnvVar.app, EnvVar.key], update={EnvVar.value: value, EnvVar.updated_at_unix_ms: now_ms()}
-        ).execute()
-    return view(EnvVar.get(EnvVar.app == app, EnvVar.key == key))
+        environment.change(app, {key: value}, core().settings.paths)
+        row = next(row for row in environment.rows(app) if row.key == key)
+    return {"app_id": app.id, "key": key, "value": value, "updated_at_unix_ms": row.updated_at_unix_ms}
 
 
-def _check_size(app: App, key: str, value: str) -> None:
-    others = EnvVar.select().where(EnvVar.app == app, EnvVar.key != key)
-    size = sum(len(f"{item.key}={item.value}".encode()) for item in others) + len(f"{key}={value}".encode())
-    if size > LARGEST_ENVIRONMENT:
-        raise InvalidRequest.field(
-            "value", f"all variables of an app together may have at most {LARGEST_ENVIRONMENT} bytes"
-        )
+@resource.route("/apps/<app_id>/env", methods=["PATCH"], scope="admin")
+def change_env(app_id: str) -> dict[str, Any]:
+    """All or nothing, its answer included: what the others are has to be readable."""
+    app, fields = apps.find(app_id), body()
+    changes = fields.every(env_key, env_value)
+    complete(fields)
+    with database.atomic("IMMEDIATE"):
+        environment.change(app, changes, core().settings.paths)
+        return {"items": items(app)}
 
 
 @resource.route("/apps/<app_id>/env/<key>", methods=["DELETE"], scope="admin")
 def delete_env(app_id: str, key: str) -> tuple[str, int]:
     app = apps.find(app_id)
-    if not EnvVar.delete().where(EnvVar.app == app, EnvVar.key == key).execute():
-        raise NotFound(f"the app has no variable {key!r}", code="env_not_found")
+    with database.atomic("IMMEDIATE"):
+        if not environment.change(app, {key: None}, core().settings.paths):
+            raise NotFound(f"the app has no variable {key!r}", code="env_not_found")
     return "", 204

@@ -1,3 +1,6 @@
-"""Environment values encrypted at rest."""
+"""Environment values are sealed (environment.prepare does it, for it needs the key)."""
 
-SQL = ""
+SQL = """
+ALTER TABLE envvar RENAME COLUMN value TO sealed;
+ALTER TABLE release RENAME COLUMN env TO sealed_env
+"""

@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 from flask import Flask
 
-from rustploy_agent import config, models
+from rustploy_agent import config, environment, models, vault
 from rustploy_agent.api import create_app
 from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
@@ -40,7 +40,7 @@ def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path, share: Path) -> config.Settings:
-    for name in ("agent", "apply", "apps"):
+    for name in ("agent", "apply", "apps", "key"):
         (tmp_path / name).mkdir()
     paths = config.Paths(state=tmp_path, library=TREE, share=share)
     first = 21000 + os.getpid() % 80 * 100  # two runs at once do not meet
@@ -50,7 +50,9 @@ def settings(tmp_path: Path, share: Path) -> config.Settings:
 
 @pytest.fixture
 def opened(settings: config.Settings) -> Iterator[None]:
+    vault.make_key(settings.paths)
     models.open_database(settings.paths.database)
+    environment.prepare(settings.paths)
     yield
     models.database.close()
 

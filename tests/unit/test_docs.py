@@ -13,6 +13,7 @@ from tests.unit import contract
 
 TREE = Path(__file__).parents[2]
 PAGES = sorted([*TREE.glob("*.md"), *(TREE / "docs").glob("*.md")])
+COMMAND = re.compile(r"rustploy-agent ((?:token|admin|key|doctor)[ a-z-]*)")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(#[^)\s]+)?\)")
 
 
@@ -47,11 +48,7 @@ def test_every_request_that_is_shown_is_served() -> None:
 
 
 def test_every_command_that_is_shown_is_understood() -> None:
-    shown = [
-        (page, words)
-        for page in PAGES
-        for words in re.findall(r"rustploy-agent ((?:token|admin|doctor)[ a-z-]*)", page.read_text(encoding="utf-8"))
-    ]
+    shown = [(page, words) for page in PAGES for words in COMMAND.findall(page.read_text(encoding="utf-8"))]
     assert len(shown) > 5
     needs = {"token create": ["--name", "x", "--scope", "read"], "token revoke": ["x"]}
     for page, words in shown:
@@ -71,6 +68,9 @@ def test_the_man_page_has_every_command() -> None:
         "token revoke",
         "admin init",
         "admin reset-password",
+        "key init",
+        "key check",
+        "key replace",
         "doctor",
     ):
         assert re.search(rf"^\.B {re.escape(command)}$", page, re.MULTILINE), command

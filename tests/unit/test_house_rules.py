@@ -35,6 +35,7 @@ DOORS = {
     "peewee": {"models", "migrations", "apps", "auth", "releases", "worker", "api.errors"},
     "flask": {"api", "serve"},
     "argon2": {"passwords"},
+    "nacl": {"vault"},
     "yaml": {"manifest", "config"},
 }
 #: What stands at the bottom, and what knows only the bottom.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rustploy_agent import releases
-from rustploy_agent.config import Settings
+from rustploy_agent import environment, releases
+from rustploy_agent.config import Paths, Settings
 from rustploy_agent.errors import Conflict, NotFound
-from rustploy_agent.models import App, EnvVar, Release, Slug
+from rustploy_agent.models import App, Release, Slug, database
 
 pytestmark = pytest.mark.usefixtures("opened")
 
@@ -22,9 +22,13 @@ def app() -> App:
     return made
 
 
+def paths() -> Paths:
+    return Paths(state=Path(database.database).parents[1])
+
+
 def released(app: App, healthy: bool = True, size: int = 1, slug: Slug | None = None) -> Release:
     slug = slug or Slug.create(app=app, build_mode="auto", state="ready", bytes=size, processes={"web": "x"})
-    release = releases.make_release(app, slug, "/", None)
+    release = releases.make_release(app, slug, "/", None, paths())
     if healthy:
         releases.mark_healthy(release)
     return release
@@ -40,12 +44,13 @@ def kept(app: App) -> list[int]:
 
 
 def test_versions_count_up_and_the_environment_is_frozen(app: App) -> None:
-    EnvVar.create(app=app, key="A", value="1")
+    environment.change(app, {"A": "1"}, paths())
     first = released(app)
-    EnvVar.update(value="2").execute()
+    environment.change(app, {"A": "2"}, paths())
     second = released(app)
     assert (first.version, second.version) == (1, 2)
-    assert (Release.get_by_id(first.id).env, second.env) == ({"A": "1"}, {"A": "2"})
+    kept = [environment.of_release(Release.get_by_id(release.id), paths()) for release in (first, second)]
+    assert kept == [{"A": "1"}, {"A": "2"}]
 
 
 def test_rollback_goes_to_the_newest_healthy_one_before_the_current(app: App) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rustploy_agent import activation, events, models
+from rustploy_agent import activation, environment, events
 from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import Conflict
@@ -184,7 +184,7 @@ def test_one_app_is_never_deployed_twice_at_once(core: Core, app: App, manager: 
 
 
 def test_an_app_s_environment_reaches_its_slot_and_nothing_else(core: Core, app: App, deploy: Deploy) -> None:
-    models.EnvVar.create(app=app, key="SECRET", value="it's")
+    environment.change(app, {"SECRET": "it's"}, core.settings.paths)
     assert deploy().status == "healthy"
     home = core.settings.paths.app("blog")
     holding = [path for path in home.rglob("*") if path.is_file() and b"SECRET" in path.read_bytes()]

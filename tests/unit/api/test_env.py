@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from rustploy_agent import vault
+from rustploy_agent.core import Core
 from rustploy_agent.models import EnvVar
 from tests.unit.api.conftest import Client
 
@@ -70,3 +72,76 @@ def test_variables_of_one_app_are_not_those_of_another(admin: Client, blog: str)
     admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": "1"})
     assert admin("GET", "/apps/other/env").get_json() == {"items": []}
     assert admin.code("DELETE", "/apps/other/env/A") == (404, "env_not_found")
+
+
+def keys_of(client: Client, app: str) -> dict[str, str]:
+    return {item["key"]: item["value"] for item in client("GET", f"/apps/{app}/env").get_json()["items"]}
+
+
+def test_several_are_changed_at_once_and_the_answer_is_what_is_there(admin: Client, blog: str) -> None:
+    admin("PATCH", f"/apps/{blog}/env", {"A": "1", "B": NASTY, "C": ""})
+    answer = admin("PATCH", f"/apps/{blog}/env", {"A": None, "C": "3", "NEVER": None})
+    assert {item["key"]: item["value"] for item in answer.get_json()["items"]} == {"B": NASTY, "C": "3"}
+    assert keys_of(admin, blog) == {"B": NASTY, "C": "3"}
+
+
+def test_changing_nothing_shows_what_is_there(admin: Client, blog: str) -> None:
+    admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": "1"})
+    assert [item["key"] for item in admin("PATCH", f"/apps/{blog}/env", {}).get_json()["items"]] == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"A": "2", "B-C": "x"}, ["B-C"]),
+        ({"A": "2", "PORT": "80", "D": 7}, ["D", "PORT"]),
+        ({"A": None, "B": "a\0b"}, ["B"]),
+        ({"A": "2", "\ud800": "x"}, ["?"]),
+        ({"A": "2", "B": ["x"]}, ["B"]),
+        ({"A": "2", "PORT": None}, ["PORT"]),
+    ],
+)
+def test_one_wrong_change_refuses_all_of_them(
+    admin: Client, blog: str, changes: dict[str, object], fields: list[str]
+) -> None:
+    """Else a typing error leaves an app with half of a configuration."""
+    admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": "1"})
+    answer = admin("PATCH", f"/apps/{blog}/env", changes)
+    assert answer.status_code == 400
+    assert [detail["field"] for detail in answer.get_json()["error"]["details"]] == fields
+    assert keys_of(admin, blog) == {"A": "1"}
+
+
+def test_changes_that_are_too_large_together_are_refused_together(admin: Client, blog: str) -> None:
+    admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": "1"})
+    changes = {f"B{number}": "x" * 65000 for number in range(9)}
+    assert admin.code("PATCH", f"/apps/{blog}/env", changes) == (400, "invalid_request")
+    assert keys_of(admin, blog) == {"A": "1"}
+
+
+@pytest.mark.parametrize("body", [[], "x", 7])
+def test_changes_that_are_no_object_are_refused(admin: Client, blog: str, body: object) -> None:
+    assert admin.code("PATCH", f"/apps/{blog}/env", body) == (400, "invalid_json")
+
+
+def test_without_its_key_the_environment_is_an_error_and_never_empty(admin: Client, blog: str, core: Core) -> None:
+    """Else a person, or a script, takes the empty list for the truth and deploys or sets it anew."""
+    admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": "1"})
+    key = core.settings.paths.vault_key
+    saved = key.read_bytes()
+    key.unlink()
+    refused = (500, "environment_unreadable")
+    assert admin.code("GET", f"/apps/{blog}/env") == refused
+    assert admin.code("PUT", f"/apps/{blog}/env", {"key": "A", "value": "2"}) == refused
+    assert admin.code("PATCH", f"/apps/{blog}/env", {"A": "2"}) == refused
+    key.write_bytes(saved)
+    assert keys_of(admin, blog) == {"A": "1"}
+
+
+def test_changes_that_leave_an_unreadable_variable_are_not_made(admin: Client, blog: str, core: Core) -> None:
+    """What the answer could not show must not have happened."""
+    admin("PATCH", f"/apps/{blog}/env", {"A": "1", "B": "1"})
+    vault.replace_key(core.settings.paths)
+    answer = admin("PATCH", f"/apps/{blog}/env", {"A": "2"})
+    assert [detail["field"] for detail in answer.get_json()["error"]["details"]] == ["B"]
+    assert admin("PATCH", f"/apps/{blog}/env", {"A": "2", "B": "2"}).status_code == 200
