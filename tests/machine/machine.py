@@ -17,6 +17,7 @@ import yaml
 from tests.machine import places
 from tests.machine.base import REPOSITORY, base_root
 from tests.machine.repositories import Repositories
+from tests.unit import contract
 
 LAUNCH = Path(__file__).with_name("launch")
 PR_SET_PDEATHSIG = 1
@@ -254,7 +255,10 @@ class Machine:
         port: int | None = None,
         timeout: float = 30,
     ) -> Response:
-        """One request to the agent, or to another of the machine's ports. `token=""` sends none."""
+        """One request to the agent, or to another of the machine's ports. `token=""` sends none.
+
+        Whatever the agent answers is held against openapi.yaml.
+        """
         sent = dict(headers or {})
         token = self.token if token is None and port is None else token
         if token:
@@ -266,11 +270,14 @@ class Machine:
         try:
             connection.request(method, path, body, sent)
             answer = connection.getresponse()
-            text = answer.read().decode(errors="replace")
+            content = answer.read()
         finally:
             connection.close()
-        is_json = answer.headers.get_content_type() == "application/json" and text
-        return Response(answer.status, dict(answer.headers), jsonlib.loads(text) if is_json else text)
+        is_json = answer.headers.get_content_type() == "application/json" and content
+        value = jsonlib.loads(content) if is_json else content.decode(errors="replace")
+        if port in (None, self.place.port):
+            contract.check(method, path, answer.status, answer.headers, content, value)
+        return Response(answer.status, dict(answer.headers), value)
 
 
 def build_deb(directory: Path) -> Path:

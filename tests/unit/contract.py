@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -21,32 +22,47 @@ def document() -> dict[str, Any]:
     return found
 
 
+@functools.cache
 def operations() -> dict[tuple[str, str], dict[str, Any]]:
     """(method, path with its prefix) -> operation."""
     return {
-        (method.upper(), PREFIX + path): operation
+        (method.upper(), item.get("servers", [{"url": PREFIX}])[0]["url"].rstrip("/") + path): operation
         for path, item in document()["paths"].items()
         for method, operation in item.items()
         if method in ("get", "put", "post", "patch", "delete")
     }
 
 
+@functools.cache
+def _patterns() -> list[tuple[str, re.Pattern[str], dict[str, Any]]]:
+    """Literal paths come before those with parameters."""
+    known = sorted(operations().items(), key=lambda item: item[0][1].count("{"))
+    return [
+        (method, re.compile(re.sub(r"\\\{[a-z_]+\\\}", "[^/]+", re.escape(template))), operation)
+        for (method, template), operation in known
+    ]
+
+
 def operation_of(method: str, path: str) -> dict[str, Any] | None:
-    """The operation that a request meets; literal paths come before those with parameters."""
+    """The operation that a request meets."""
     wanted = path.partition("?")[0]
     if wanted == "/health":
         wanted = f"{PREFIX}/health"
-    known = sorted(operations().items(), key=lambda item: item[0][1].count("{"))
-    for (its_method, template), operation in known:
-        pattern = re.sub(r"\\\{[a-z_]+\\\}", "[^/]+", re.escape(template))
-        if its_method == method and re.fullmatch(pattern, wanted):
+    for its_method, pattern, operation in _patterns():
+        if its_method == method and pattern.fullmatch(wanted):
             return operation
     return None
 
 
 def check_schema(schema: dict[str, Any], value: object) -> None:
-    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "components": document()["components"]} | schema
-    jsonschema.Draft202012Validator(whole).validate(value)
+    _validator(json.dumps(schema)).validate(value)
+
+
+@functools.cache
+def _validator(schema: str) -> jsonschema.Draft202012Validator:
+    """By its text: making one for each of thousands of answers would take longer than the tests."""
+    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "components": document()["components"]}
+    return jsonschema.Draft202012Validator(whole | json.loads(schema))
 
 
 def check(method: str, path: str, status: int, headers: Any, body: bytes, value: object) -> None:

@@ -1,0 +1,1 @@
+"""openapi.yaml as others see it: linters, fuzzers, client generators. Their tools are installed apart from our own."""

@@ -1,0 +1,89 @@
+"""The tools these tests run, pinned and installed once into the cache: a venv, which brings node, and npm's modules.
+
+They are programs to us, never imported: what they need of libraries must not mix with the tests' own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TREE = HERE.parents[1]
+DOCUMENT = TREE / "openapi.yaml"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rustploy-agent"
+
+
+@functools.cache
+def python_bin() -> Path:
+    """Where schemathesis, openapi-python-client, node and npm are."""
+    return _installed("contract-python", HERE / "requirements.txt", _install_python) / "bin"
+
+
+@functools.cache
+def node_modules() -> Path:
+    return _installed("contract-npm", HERE / "npm" / "package-lock.json", _install_npm) / "node_modules"
+
+
+def run(*argv: str | Path, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """One of the tools, with ours first on the PATH; it may fail."""
+    return subprocess.run(
+        argv, cwd=cwd, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
+    )
+
+
+def environment() -> dict[str, str]:
+    own = f"{node_modules() / '.bin'}:{python_bin()}"
+    return dict(os.environ) | {"PATH": f"{own}:{os.environ['PATH']}", "NO_COLOR": "1"}
+
+
+def _installed(name: str, recipe: Path, install: Callable[[Path], None]) -> Path:
+    """A directory for just this recipe; a broken-off installation is none."""
+    digest = hashlib.sha256(recipe.read_bytes()).hexdigest()[:16]
+    place, done = CACHE / f"{name}-{digest}", CACHE / f"{name}-{digest}" / ".installed"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with _alone(CACHE / f"{name}.lock"):
+        if not done.exists():
+            for old in CACHE.glob(f"{name}-*"):
+                shutil.rmtree(old)
+            install(place)
+            done.touch()
+    return place
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _install_python(place: Path) -> None:
+    _succeed(sys.executable, "-m", "venv", place)
+    quiet = ["--quiet", "--disable-pip-version-check"]
+    _succeed(place / "bin" / "pip", "install", *quiet, "--requirement", HERE / "requirements.txt")
+
+
+def _install_npm(place: Path) -> None:
+    """No package's script is run."""
+    place.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / "npm" / name, place)
+    path = {"PATH": f"{python_bin()}:{os.environ['PATH']}"}
+    _succeed("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=place, env=dict(os.environ) | path)
+
+
+def _succeed(*argv: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    ended = subprocess.run(
+        argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
+    )
+    if ended.returncode:
+        raise RuntimeError(f"{argv} ended with {ended.returncode}\n{ended.stdout}{ended.stderr}")
