@@ -76,6 +76,10 @@ class Fields:
                 self.problem(_shown(key), str(error))
         return found
 
+    def given(self, key: str) -> bool:
+        """Whether the key is there at all, be it with null."""
+        return key in self._values
+
     def __contains__(self, key: str) -> bool:
         return self._values.get(key) is not None
 

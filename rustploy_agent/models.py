@@ -153,6 +153,22 @@ class Release(Model):
     created_at_unix_ms = peewee.IntegerField(default=now_ms)
 
 
+class Domain(Model):
+    """A host name of an app. `certificate` and the sealed `private_key` are there when they were uploaded."""
+
+    id = peewee.TextField(primary_key=True, default=new_id)
+    app = peewee.ForeignKeyField(App, on_delete="CASCADE")
+    name = peewee.TextField(unique=True)
+    tls_mode = peewee.TextField(default="managed")
+    cert_path = peewee.TextField(null=True)
+    key_path = peewee.TextField(null=True)
+    certificate = peewee.TextField(null=True)
+    private_key = peewee.TextField(null=True)
+    redirect_to = peewee.TextField(null=True)
+    created_at_unix_ms = peewee.IntegerField(default=now_ms)
+    updated_at_unix_ms = peewee.IntegerField(default=now_ms)
+
+
 class User(Model):
     id = peewee.TextField(primary_key=True, default=new_id)
     email = peewee.TextField(unique=True)

@@ -19,6 +19,7 @@ ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 BUILDPACK = re.compile(r"[a-z][a-z0-9]{0,31}")
 SCP_LIKE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^:\s]\S*")
 TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")
+HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 
 #: Set by the platform or by the shell itself, so a value given for them would not arrive.
@@ -181,3 +182,35 @@ def scopes(value: object) -> list[str]:
     if not isinstance(value, list) or not value or any(scope not in known for scope in value):
         raise ValueError("must be a non-empty list of: read, deploy, admin")
     return sorted(set(value), key=known.index)
+
+
+#: Top-level names that never leave a host or a local network.
+LOCAL_NAMES = ("localhost", "localdomain", "local")
+
+
+def domain(value: object) -> str:
+    """A host name as DNS carries it: lower case, international labels in punycode (UTS 46); `*.` may stand in front."""
+    shown = text(value, longest=253)
+    wildcard, name = shown.startswith("*."), shown.removeprefix("*.").lower()
+    if not name.isascii() or "xn--" in name:
+        name = _punycode(name)
+    labels = name.split(".")
+    if labels[-1] in LOCAL_NAMES:
+        raise ValueError("must be a public name: localhost and local names reach nobody else")
+    if labels[-1].isdigit() or re.fullmatch(r"[0-9a-f:.]*:[0-9a-f:.]*|0x[0-9a-f]+", labels[-1]):
+        raise ValueError("must be a name, not an IP address")
+    if len(labels) < 2 or not all(HOST_LABEL.fullmatch(label) for label in labels):
+        raise ValueError("must be a domain name such as www.example.org, without scheme, port, path or final dot")
+    whole = f"*.{name}" if wildcard else name
+    if len(whole) > 253:
+        raise ValueError("must have at most 253 characters as DNS carries it")
+    return whole
+
+
+def _punycode(name: str) -> str:
+    import idna
+
+    try:
+        return idna.encode(name, uts46=True, std3_rules=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError) as error:
+        raise ValueError(f"must be a domain name: {error}") from None

@@ -14,13 +14,13 @@ class ProcessFailed(AgentError):
     code = "process_failed"
 
 
-def run(argv: list[str], *, seconds: float) -> str:
-    """Standard output of a program that ended with 0 in time."""
+def run(argv: list[str], *, seconds: float, given: str = "") -> str:
+    """Standard output of a program that was given this text on its standard input and ended with 0 in time."""
     try:
         done = subprocess.run(
             argv,
             env=ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             timeout=seconds,
             check=False,

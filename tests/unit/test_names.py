@@ -183,3 +183,36 @@ def test_credentials_in_a_url_are_starred_out(url: str, shown: str) -> None:
 def test_bad_health_paths(path: str) -> None:
     with pytest.raises(ValueError):
         names.health_path(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("www.example.org", "www.example.org"),
+        ("WWW.Example.ORG", "www.example.org"),
+        ("*.example.org", "*.example.org"),
+        ("Bücher.example", "xn--bcher-kva.example"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("faß.example", "xn--fa-hia.example"),
+        ("日本語。jp", "xn--wgv71a119e.jp"),
+    ],
+)
+def test_a_domain_is_stored_as_dns_carries_it(given: str, stored: str) -> None:
+    assert names.domain(given) == stored
+    assert names.domain(stored) == stored
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("localhost", "a.localhost", "printer.local", "org", "", "*", "*.", "*.org", "*.*.example.org", "a.*.b.org"),
+        *("127.0.0.1", "1.2.3", "::1", "[::1]", "0x7f.0.0.1", "a.0x7f", "\uff11\uff12.0.0.1"),
+        *("example.org.", ".example.org"),
+        *("http://example.org", "example.org/x", "example.org:80", "a b.org", "a_b.org", "-a.org", "a-.org", "a..org"),
+        *("a\n.org", "a\0.org", "a" * 64 + ".org", ".".join(["a" * 60] * 5), "xn--a.org", "xn--.org", "\u200d.org"),
+        *("a%2e.org", "a{http.request.host}.org", "a,b.org", "a@b.org", "ü" * 64 + ".org", 1, None),
+    ],
+)
+def test_what_is_no_public_domain_is_refused(given: object) -> None:
+    with pytest.raises(ValueError, match=r"^must "):
+        names.domain(given)
