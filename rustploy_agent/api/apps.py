@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from rustploy_agent import activation, apps, desired, health, precedence, units
+from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import InvalidRequest, NotFound
@@ -103,7 +104,7 @@ def create_app() -> tuple[dict[str, Any], int]:
 
 @resource.route("/apps", scope="read")
 def list_apps() -> dict[str, Any]:
-    return {"items": [view(app) for app in App.select().where(~App.deleting).order_by(App.name)]}
+    return page(App.select().where(~App.deleting), (App.name,), view)
 
 
 @resource.route("/apps/<app_id>", scope="read")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import request
-
 from rustploy_agent import activation, apps, deploy, journal, releases
-from rustploy_agent.api.resource import Resource, body, complete, core
+from rustploy_agent.api.paging import page
+from rustploy_agent.api.resource import Resource, body, complete, core, integer_argument
 from rustploy_agent.errors import DeploymentFailed, InvalidRequest, NotFound, Unavailable
-from rustploy_agent.fields import boolean, integer, text
+from rustploy_agent.fields import boolean, text
 from rustploy_agent.models import App, Deployment
 from rustploy_agent.names import COMMIT, commit_sha, git_ref
 
@@ -105,12 +104,9 @@ def create_rollback(app_id: str) -> tuple[dict[str, Any], int]:
 
 @resource.route("/apps/<app_id>/deployments", scope="read")
 def list_deployments(app_id: str) -> dict[str, Any]:
-    rows = (
-        Deployment.select()
-        .where(Deployment.app == apps.find(app_id))
-        .order_by(Deployment.created_at_unix_ms.desc(), Deployment.id.desc())
-    )
-    return {"items": [view(one) for one in rows.limit(_query_integer("limit", 100, 1000))]}
+    rows = Deployment.select().where(Deployment.app == apps.find(app_id))
+    by = (Deployment.created_at_unix_ms, Deployment.id)
+    return page(rows, by, view, newest_first=True, default=100)
 
 
 @resource.route("/apps/<app_id>/deployments/<deployment_id>", scope="read")
@@ -129,7 +125,7 @@ def cancel_deployment(app_id: str, deployment_id: str) -> tuple[dict[str, Any], 
 def deployment_logs(app_id: str, deployment_id: str) -> dict[str, Any]:
     app = apps.find(app_id)
     deployment = _find(app, deployment_id)
-    tail = _query_integer("tail", DEFAULT_TAIL, LONGEST_TAIL)
+    tail = integer_argument("tail", DEFAULT_TAIL, LONGEST_TAIL)
     lines = journal.deployment_lines(app.name, deployment.id, activation.process_types(app), tail)
     return {"deployment_id": deployment.id, "logs": "\n".join(lines)}
 
@@ -139,11 +135,3 @@ def _find(app: App, deployment_id: str) -> Deployment:
     if deployment is None:
         raise NotFound(f"the app has no deployment {deployment_id!r}", code="deployment_not_found")
     return deployment
-
-
-def _query_integer(name: str, default: int, largest: int) -> int:
-    raw = request.args.get(name)
-    try:
-        return default if raw is None else integer(1, largest)(int(raw))
-    except ValueError:
-        raise InvalidRequest.field(name, f"must be an integer from 1 to {largest}") from None

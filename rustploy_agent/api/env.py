@@ -7,34 +7,30 @@ from typing import Any
 from flask import g
 
 from rustploy_agent import apps, environment
+from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.errors import NotFound
-from rustploy_agent.models import App, database
+from rustploy_agent.models import EnvVar, database
 from rustploy_agent.names import env_key, env_value
 
 resource = Resource("env", __name__)
 MASK = "********"
 
 
-def items(app: App, *, masked: bool = False) -> list[dict[str, Any]]:
-    """Unreadable variables are an error for everybody: a list that looks right would hide that deployments fail."""
-    values = environment.variables(app, core().settings.paths)
-    return [
-        {
-            "app_id": row.app_id,
-            "key": row.key,
-            "value": MASK if masked else values[row.key],
-            "updated_at_unix_ms": row.updated_at_unix_ms,
-        }
-        | ({"masked": True} if masked else {})
-        for row in environment.rows(app)
-    ]
+def view(row: EnvVar, value: str) -> dict[str, Any]:
+    return {"app_id": row.app_id, "key": row.key, "value": value, "updated_at_unix_ms": row.updated_at_unix_ms}
 
 
 @resource.route("/apps/<app_id>/env", scope="read")
 def list_env(app_id: str) -> dict[str, Any]:
+    """Unreadable variables are an error for everybody: a list that looks right would hide that deployments fail."""
+    app, masked = apps.find(app_id), not g.caller.may("admin")
     with database.atomic():
-        return {"items": items(apps.find(app_id), masked=not g.caller.may("admin"))}
+        values = environment.variables(app, core().settings.paths)
+        rows = EnvVar.select().where(EnvVar.app == app)
+        if masked:
+            return page(rows, (EnvVar.key,), lambda row: view(row, MASK) | {"masked": True})
+        return page(rows, (EnvVar.key,), lambda row: view(row, values[row.key]))
 
 
 @resource.route("/apps/<app_id>/env", methods=["PUT"], scope="admin")
@@ -45,7 +41,7 @@ def set_env(app_id: str) -> dict[str, Any]:
     with database.atomic("IMMEDIATE"):
         environment.change(app, {key: value}, core().settings.paths)
         row = next(row for row in environment.rows(app) if row.key == key)
-    return {"app_id": app.id, "key": key, "value": value, "updated_at_unix_ms": row.updated_at_unix_ms}
+    return view(row, value)
 
 
 @resource.route("/apps/<app_id>/env", methods=["PATCH"], scope="admin")
@@ -56,7 +52,8 @@ def change_env(app_id: str) -> dict[str, Any]:
     complete(fields)
     with database.atomic("IMMEDIATE"):
         environment.change(app, changes, core().settings.paths)
-        return {"items": items(app)}
+        values = environment.variables(app, core().settings.paths)
+        return {"items": [view(row, values[row.key]) for row in environment.rows(app)]}
 
 
 @resource.route("/apps/<app_id>/env/<key>", methods=["DELETE"], scope="admin")

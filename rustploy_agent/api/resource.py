@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from werkzeug.exceptions import BadRequest
 from rustploy_agent import auth, sessions
 from rustploy_agent.core import Core
 from rustploy_agent.errors import Forbidden, InvalidRequest, Unauthorized
-from rustploy_agent.fields import Fields
+from rustploy_agent.fields import Fields, integer
 from rustploy_agent.models import Session
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -110,6 +111,17 @@ def _from_this_host() -> bool:
     """A connection from loopback that no proxy made for somebody else."""
     peer = ipaddress.ip_address(request.remote_addr or "0.0.0.0")
     return peer.is_loopback and not any(name in request.headers for name in FORWARDED)
+
+
+def integer_argument(name: str, default: int, largest: int) -> int:
+    """A number from the query string, from 1 on."""
+    raw = request.args.get(name)
+    if raw is None:
+        return default
+    try:
+        return integer(1, largest)(int(raw) if re.fullmatch("[0-9]{1,18}", raw) else raw)
+    except ValueError as error:
+        raise InvalidRequest.field(name, str(error)) from None
 
 
 def body(*, optional: bool = False) -> Fields:

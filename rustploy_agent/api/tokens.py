@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rustploy_agent import auth
+from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete
 from rustploy_agent.errors import NotFound
 from rustploy_agent.fields import integer
@@ -40,7 +41,7 @@ def create_token() -> tuple[dict[str, Any], int]:
 
 @resource.route("/tokens", scope="admin")
 def list_tokens() -> dict[str, Any]:
-    return {"items": [view(token) for token in Token.select().order_by(Token.created_at_unix_ms, Token.id)]}
+    return page(Token.select(), (Token.created_at_unix_ms, Token.id), view)
 
 
 @resource.route("/tokens/<token_id>", methods=["DELETE"], scope="admin")

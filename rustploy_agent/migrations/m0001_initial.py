@@ -62,7 +62,7 @@ CREATE TABLE deployment (
     updated_at_unix_ms INTEGER NOT NULL,
     finished_at_unix_ms INTEGER
 );
-CREATE INDEX deployment_of_app ON deployment (app_id, created_at_unix_ms DESC, id);
+CREATE INDEX deployment_of_app ON deployment (app_id, created_at_unix_ms DESC, id DESC);
 CREATE INDEX deployment_open ON deployment (status, created_at_unix_ms)
     WHERE status IN ('queued', 'deploying', 'retrying');
 CREATE TABLE slug (

@@ -68,6 +68,25 @@ def test_an_operation_can_be_understood_and_tried_by_reading_it(key: Operation) 
             assert "schema" in content and ("example" in content or "examples" in content)
 
 
+@pytest.mark.parametrize("key", sorted(key for key in contract.operations() if key[0] == "GET"))
+def test_what_can_be_read_need_not_be_read_twice(key: Operation) -> None:
+    responses = contract.operations()[key]["responses"]
+    if "application/json" in responses["200"]["content"]:
+        assert responses["200"]["headers"]["ETag"] == {"$ref": "#/components/headers/ETag"}
+        assert responses["304"] == {"$ref": "#/components/responses/NotModified"}
+
+
+@pytest.mark.parametrize("key", sorted(key for key in contract.operations() if key[0] == "GET"))
+def test_every_list_has_pages(key: Operation) -> None:
+    """Else one that grows is one day too long for the agent's memory or the client's patience."""
+    operation = contract.operations()[key]
+    schema = operation["responses"]["200"]["content"].get("application/json", {}).get("schema", {})
+    found = contract.document()["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2], {})
+    if "items" in found.get("properties", {}):
+        assert found["properties"]["next_cursor"] == {"$ref": "#/components/schemas/NextCursor"}
+        assert {"$ref": "#/components/parameters/cursor"} in operation["parameters"]
+
+
 def examples(node: Any) -> list[tuple[Any, Any]]:
     """(schema, example) pairs of everything below `node`."""
     if isinstance(node, list):

@@ -128,4 +128,4 @@ def test_a_full_disk_refuses_deployments_with_503(core: Core, opened: None, admi
 def test_deployments_of_another_app_are_not_listed(admin: Client, api: Flask, blog: str) -> None:
     admin("POST", "/apps", {"name": "other"})
     admin("POST", f"/apps/{blog}/deployments")
-    assert admin("GET", "/apps/other/deployments").get_json() == {"items": []}
+    assert admin("GET", "/apps/other/deployments").get_json()["items"] == []

@@ -63,14 +63,14 @@ def test_all_variables_together_stay_below_what_a_program_can_be_given(admin: Cl
 def test_a_deleted_variable_is_gone(admin: Client, blog: str) -> None:
     admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": "1"})
     assert admin("DELETE", f"/apps/{blog}/env/A").status_code == 204
-    assert admin("GET", f"/apps/{blog}/env").get_json() == {"items": []}
+    assert admin("GET", f"/apps/{blog}/env").get_json()["items"] == []
     assert admin.code("DELETE", f"/apps/{blog}/env/A") == (404, "env_not_found")
 
 
 def test_variables_of_one_app_are_not_those_of_another(admin: Client, blog: str) -> None:
     admin("POST", "/apps", {"name": "other"})
     admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": "1"})
-    assert admin("GET", "/apps/other/env").get_json() == {"items": []}
+    assert admin("GET", "/apps/other/env").get_json()["items"] == []
     assert admin.code("DELETE", "/apps/other/env/A") == (404, "env_not_found")
 
 
