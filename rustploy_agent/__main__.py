@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     create = token.add_parser("create", help="make a token; it is printed alone on the last line and never again")
     create.add_argument("--name", required=True)
     create.add_argument("--scope", required=True, action="append", choices=("read", "deploy", "admin"))
+    create.add_argument("--app", action="append", help="only for this app (name or id); may be repeated")
     create.add_argument("--expires-in-seconds", type=int)
     create.set_defaults(run=_command("token_create"))
     token.add_parser("list", help="list tokens").set_defaults(run=_command("token_list"))

@@ -15,6 +15,7 @@ from rustploy_agent.errors import (
     AgentError,
     Conflict,
     DeploymentFailed,
+    Forbidden,
     InvalidRequest,
     NotFound,
     Unavailable,
@@ -35,8 +36,12 @@ def find(key: str, *, leaving: bool = False) -> App:
     """By id or by name; names are too short to be ids. With `leaving`, also one whose removal is not done."""
     app: App | None = App.get_or_none((App.id == key) | (App.name == key))
     if app is None or (app.deleting and not leaving):
-        raise NotFound(f"there is no app {key!r}", code="app_not_found")
+        raise unknown(key)
     return app
+
+
+def unknown(key: str) -> NotFound:
+    return NotFound(f"there is no app {key!r}", code="app_not_found")
 
 
 def create(name: str, settings: Settings, systemd: Systemd, applier: Applier) -> App:
@@ -90,10 +95,20 @@ def delete(app: App, settings: Settings, systemd: Systemd, applier: Applier, wor
 
 
 def import_repository(
-    request: dict[str, Any], settings: Settings, systemd: Systemd, applier: Applier, worker: Worker
+    request: dict[str, Any],
+    settings: Settings,
+    systemd: Systemd,
+    applier: Applier,
+    worker: Worker,
+    only: frozenset[str] | None = None,
 ) -> App:
-    """Creates or updates the app of that name once its repository was fetched; a refused one changes nothing."""
+    """Creates or updates the app of that name once its repository was fetched; a refused one changes nothing.
+
+    With `only`, ids of apps, no other is touched or made.
+    """
     existing = App.get_or_none((App.name == request["name"]) & ~App.deleting)
+    if only is not None and (existing is None or existing.id not in only):
+        raise Forbidden(f"the token is not for an app {request['name']!r}", code="insufficient_scope")
     app = existing or create(request["name"], settings, systemd, applier)
     with worker.hold(app.id, HOLD_SECONDS):
         try:

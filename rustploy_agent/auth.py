@@ -19,6 +19,8 @@ from rustploy_agent.passwords import hash_password
 log = logging.getLogger(__name__)
 PREFIX = "rpt_"
 SCOPES = ("read", "deploy", "admin")
+#: What a person of this role may do; a token of theirs never may more.
+ROLES = {"admin": "admin"}
 #: `last_used` is written at most this often, so that reading needs no disk write.
 LAST_USED_MS = 60_000
 
@@ -28,7 +30,8 @@ class Caller:
     """Who asks: the highest scope decides, a higher one includes the lower.
 
     `kind` is `token`, `session` or `bootstrap`; `id` is the token's or the user's, None for the bootstrap. `apps`:
-    the ids of the only apps that the caller may touch; None is all.
+    the ids of the only apps that the caller may touch; None is all. `user`: the id of the person behind a session or
+    a personal token.
     """
 
     kind: str
@@ -36,19 +39,38 @@ class Caller:
     name: str
     scopes: tuple[str, ...]
     apps: frozenset[str] | None = None
+    user: str | None = None
 
     def may(self, scope: str) -> bool:
         return any(SCOPES.index(held) >= SCOPES.index(scope) for held in self.scopes)
 
 
-def create_token(name: str, scopes: list[str], expires_in_seconds: int | None) -> tuple[str, Token]:
-    """The secret, shown once, and its row. 256 random bits, a prefix scanners find, a CRC-32 against typos."""
+def create_token(
+    name: str,
+    scopes: list[str],
+    expires_in_seconds: int | None,
+    *,
+    apps: list[str] | None = None,
+    user: str | None = None,
+) -> tuple[str, Token]:
+    """The secret, shown once, and its row. 256 random bits, a prefix scanners find, a CRC-32 against typos.
+
+    `apps`: ids of the only apps it is for. `user`: whose personal token it is; without one it is a service's.
+    """
     body = secrets.token_hex(32)
     secret = f"{PREFIX}{body}{_checksum(body)}"
     expires = None if expires_in_seconds is None else now_ms() + 1000 * expires_in_seconds
     with database.atomic("IMMEDIATE"):
         _close_bootstrap()
-        token = Token.create(name=name, token_hash=_hash(secret), scopes=scopes, expires_at_unix_ms=expires)
+        token = Token.create(
+            name=name,
+            token_hash=_hash(secret),
+            scopes=scopes,
+            expires_at_unix_ms=expires,
+            kind="personal" if user else "service",
+            user=user,
+            apps=apps,
+        )
     return secret, token
 
 
@@ -63,7 +85,18 @@ def caller_of(secret: str) -> Caller | None:
         return None
     if now - (token.last_used_at_unix_ms or 0) >= LAST_USED_MS:
         _note_use(token, now)
-    return Caller("token", token.id, token.name, tuple(token.scopes))
+    apps = None if token.apps is None else frozenset(token.apps)
+    return Caller("token", token.id, token.name, _held(token), apps, token.user_id)
+
+
+def _held(token: Token) -> tuple[str, ...]:
+    """Its scopes, but of a personal token none that the person has not."""
+    return tuple(token.scopes) if token.user is None else within_role(token.user, token.scopes)
+
+
+def within_role(user: User, scopes: list[str]) -> tuple[str, ...]:
+    highest = ROLES.get(user.role)
+    return tuple(scope for scope in scopes if highest and SCOPES.index(scope) <= SCOPES.index(highest))
 
 
 def _note_use(token: Token, now: int) -> None:

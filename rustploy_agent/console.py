@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import datetime
 
-from rustploy_agent import auth, environment, vault
+from rustploy_agent import apps, auth, environment, vault
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import InvalidRequest, NotFound
-from rustploy_agent.models import Token, connect
-from rustploy_agent.names import scopes, token_name
+from rustploy_agent.models import App, Token, connect
+from rustploy_agent.names import printable, scopes, token_name
 
 
 def token_create(arguments: argparse.Namespace, _: Settings) -> int:
@@ -20,8 +20,9 @@ def token_create(arguments: argparse.Namespace, _: Settings) -> int:
     seconds = arguments.expires_in_seconds
     if seconds is not None and seconds < 1:
         raise InvalidRequest.field("--expires-in-seconds", "must be at least 1")
-    secret, token = auth.create_token(name, scopes(arguments.scope), seconds)
-    print(f"token {token.id} ({', '.join(token.scopes)}), shown only now:")
+    only = sorted({apps.find(key).id for key in arguments.app}) if arguments.app else None
+    secret, token = auth.create_token(name, scopes(arguments.scope), seconds, apps=only)
+    print(f"token {token.id} ({', '.join(token.scopes)}{_only(token)}), shown only now:")
     print(secret)
     return 0
 
@@ -36,8 +37,16 @@ def token_list(_: argparse.Namespace, __: Settings) -> int:
             else "valid"
         )
         used = _time(token.last_used_at_unix_ms) if token.last_used_at_unix_ms else "never"
-        print(f"{token.id}  {token.name}  {','.join(token.scopes)}  {state}  last used {used}")
+        rights = ",".join(token.scopes) + _only(token)
+        print(f"{token.id}  {printable(token.name)}  {token.kind}  {rights}  {state}  last used {used}")
     return 0
+
+
+def _only(token: Token) -> str:
+    if token.apps is None:
+        return ""
+    names = sorted(app.name for app in App.select(App.name).where(App.id.in_(token.apps)))
+    return f" only for {', '.join(map(printable, names)) or 'apps that are gone'}"
 
 
 def token_revoke(arguments: argparse.Namespace, _: Settings) -> int:

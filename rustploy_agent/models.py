@@ -181,15 +181,34 @@ class Session(Model):
     id = peewee.TextField(primary_key=True, default=new_id)
     user = peewee.ForeignKeyField(User, on_delete="CASCADE")
     secret_hash = peewee.TextField(unique=True)
+    #: The only client that may use it; None when the cookie goes over TLS alone.
+    client = peewee.TextField(null=True)
     created_at_unix_ms = peewee.IntegerField(default=now_ms)
     expires_at_unix_ms = peewee.IntegerField()
 
 
+class PasswordReset(Model):
+    token_hash = peewee.TextField(primary_key=True)
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    expires_at_unix_ms = peewee.IntegerField()
+
+    class Meta:
+        table_name = "password_reset"
+
+
 class Token(Model):
+    """A `personal` one is its user's and goes with the user; a `service` one is nobody's.
+
+    `apps`: the ids of the only apps it is for; None is all.
+    """
+
     id = peewee.TextField(primary_key=True, default=new_id)
     name = peewee.TextField()
     token_hash = peewee.TextField(unique=True)
     scopes = JSONField()
+    kind = peewee.TextField(default="service")
+    user = peewee.ForeignKeyField(User, null=True, on_delete="CASCADE")
+    apps = JSONField(null=True)
     created_at_unix_ms = peewee.IntegerField(default=now_ms)
     expires_at_unix_ms = peewee.IntegerField(null=True)
     revoked_at_unix_ms = peewee.IntegerField(null=True)

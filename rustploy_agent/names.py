@@ -177,6 +177,24 @@ def email(value: object) -> str:
     return unicodedata.normalize("NFC", value).lower()
 
 
+def token_kind(value: object) -> str:
+    if value not in ("personal", "service"):
+        raise ValueError("must be one of: personal, service")
+    return str(value)
+
+
+def app_keys(value: object) -> list[str]:
+    """Names or ids of apps."""
+    if not isinstance(value, list) or not 1 <= len(value) <= 100 or not all(isinstance(key, str) for key in value):
+        raise ValueError("must be a list of 1 to 100 names or ids of apps; leave it out for all apps")
+    return sorted({text(key, longest=100) for key in value})
+
+
+def printable(value: str) -> str:
+    """For a terminal: what would not print, such as an escape sequence, is spelled out."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in value)
+
+
 def scopes(value: object) -> list[str]:
     known = ("read", "deploy", "admin")
     if not isinstance(value, list) or not value or any(scope not in known for scope in value):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 
+from rustploy_agent import auth
 from rustploy_agent.auth import Caller
 from rustploy_agent.clock import now_ms
 from rustploy_agent.models import Session, User, database
@@ -37,8 +38,9 @@ def end_all(user: User) -> None:
 
 
 def caller(session: Session) -> Caller:
-    """A person may do what the role says; there is one role today."""
-    return Caller("session", session.user.id, session.user.email, ("admin",))
+    """A person may do what the role says."""
+    user = session.user
+    return Caller("session", user.id, user.email, auth.within_role(user, list(auth.SCOPES)), user=user.id)
 
 
 def _hash(secret: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from flask import g
+
 from rustploy_agent import activation, apps, desired, health, precedence, units
 from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete, core
@@ -102,9 +104,11 @@ def create_app() -> tuple[dict[str, Any], int]:
         return view(apps.create(name, c.settings, c.systemd, c.applier)), 201
 
 
-@resource.route("/apps", scope="read")
+@resource.route("/apps", scope="read", filtered=True)
 def list_apps() -> dict[str, Any]:
-    return page(App.select().where(~App.deleting), (App.name,), view)
+    own = g.caller.apps
+    mine = True if own is None else App.id.in_(own)
+    return page(App.select().where(~App.deleting, mine), (App.name,), view)
 
 
 @resource.route("/apps/<app_id>", scope="read")
@@ -163,12 +167,12 @@ def _effective(app: App) -> dict[str, Any]:
     }
 
 
-@resource.route("/apps/import", methods=["POST"], scope="admin")
+@resource.route("/apps/import", methods=["POST"], scope="admin", filtered=True)
 def import_app() -> tuple[dict[str, Any], int]:
     c = core()
     request = _import_request(body())
     with c.slow_request():
-        app = apps.import_repository(request, c.settings, c.systemd, c.applier, c.worker)
+        app = apps.import_repository(request, c.settings, c.systemd, c.applier, c.worker, g.caller.apps)
     next_action = {"action_type": "create_deployment", "deploy_endpoint": f"/api/v1/apps/{app.id}/deployments"}
     return {"app": view(app), "detection": app.detection, "next_action": next_action}, 201
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, current_app, g, request
 from werkzeug.exceptions import BadRequest
 
-from rustploy_agent import auth, sessions
+from rustploy_agent import apps, auth, sessions
 from rustploy_agent.core import Core
 from rustploy_agent.errors import Forbidden, InvalidRequest, Unauthorized
 from rustploy_agent.fields import Fields, integer
@@ -28,9 +28,15 @@ FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Pr
 
 
 class Resource(Blueprint):
-    """A blueprint whose routes must say who may call them: `read`, `deploy`, `admin`, ANYBODY or SESSION."""
+    """A blueprint whose routes must say who may call them: `read`, `deploy`, `admin`, ANYBODY or SESSION.
 
-    def route(self, rule: str, *, scope: str | None = None, **options: Any) -> Callable[[View], View]:
+    A token that is restricted to apps gets to routes below `<app_id>` of these apps. Others refuse it, unless they are
+    `filtered`: their view shows and touches only what `g.caller.apps` has.
+    """
+
+    def route(
+        self, rule: str, *, scope: str | None = None, filtered: bool = False, **options: Any
+    ) -> Callable[[View], View]:
         if scope not in (*auth.SCOPES, ANYBODY, SESSION):
             raise TypeError(f"route {rule} must declare its scope")
 
@@ -38,9 +44,12 @@ class Resource(Blueprint):
             @functools.wraps(view)
             def checked(*args: Any, **kwargs: Any) -> Any:
                 authorise(scope)
+                if scope in auth.SCOPES and not filtered:
+                    keep_to_own_apps(kwargs)
                 return view(*args, **kwargs)
 
             checked.scope = scope  # type: ignore[attr-defined]
+            checked.filtered = filtered  # type: ignore[attr-defined]
             self.add_url_rule(rule, view.__name__, checked, **options)
             return view
 
@@ -65,6 +74,19 @@ def authorise(scope: str) -> None:
         raise Forbidden(
             f"this needs the scope {scope}; the token has: {', '.join(g.caller.scopes)}", code="insufficient_scope"
         )
+
+
+def keep_to_own_apps(arguments: dict[str, Any]) -> None:
+    """Another app does not exist for a restricted caller; the view gets the id, so that it cannot find another one."""
+    own: frozenset[str] | None = g.caller.apps
+    if own is None:
+        return
+    if "app_id" not in arguments:
+        raise Forbidden("the token is for some apps only, and this concerns the whole host", code="insufficient_scope")
+    app = apps.find(arguments["app_id"], leaving=True)
+    if app.id not in own:
+        raise apps.unknown(arguments["app_id"])
+    arguments["app_id"] = app.id
 
 
 def _caller() -> auth.Caller:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from rustploy_agent import auth
+from flask import g
+
+from rustploy_agent import apps, auth
 from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete
 from rustploy_agent.errors import NotFound
-from rustploy_agent.fields import integer
-from rustploy_agent.models import Token
-from rustploy_agent.names import scopes, token_name
+from rustploy_agent.fields import Fields, integer
+from rustploy_agent.models import App, Token
+from rustploy_agent.names import app_keys, scopes, token_kind, token_name
 
 resource = Resource("tokens", __name__)
 LONGEST_LIFE = 10 * 366 * 86400
 
 
-def view(token: Token) -> dict[str, Any]:
+def view(token: Token, names: Mapping[str, str]) -> dict[str, Any]:
+    """`names`: of apps by id. An app that was removed is left out, so that a token which is for none shows none."""
     return {
         "id": token.id,
         "name": token.name,
         "scopes": token.scopes,
+        "kind": token.kind,
+        "user_id": token.user_id,
+        "apps": None if token.apps is None else sorted(names[one] for one in token.apps if one in names),
         "created_at_unix_ms": token.created_at_unix_ms,
         "expires_at_unix_ms": token.expires_at_unix_ms,
         "revoked_at_unix_ms": token.revoked_at_unix_ms,
@@ -28,20 +35,49 @@ def view(token: Token) -> dict[str, Any]:
     }
 
 
+def _app_names() -> dict[str, str]:
+    return dict(App.select(App.id, App.name).tuples())
+
+
 @resource.route("/tokens", methods=["POST"], scope="admin")
 def create_token() -> tuple[dict[str, Any], int]:
+    """A person's are personal unless they say `service`; programs make those of services."""
     fields = body()
     none: list[str] = []
     name, wanted = fields.required("name", token_name, ""), fields.required("scopes", scopes, none)
     seconds = fields.maybe("expires_in_seconds", integer(1, LONGEST_LIFE))
+    person, only = _owner(fields), _only(fields)
     complete(fields)
-    secret, token = auth.create_token(name, wanted, seconds)
-    return {"token": secret, "summary": view(token)}, 201
+    secret, token = auth.create_token(name, wanted, seconds, apps=only, user=person)
+    return {"token": secret, "summary": view(token, _app_names())}, 201
+
+
+def _owner(fields: Fields) -> str | None:
+    """The person whose token it shall be; None for a service's."""
+    person: str | None = g.caller.user
+    kind = fields.optional("kind", token_kind, "personal" if person else "service")
+    if kind == "personal" and person is None:
+        fields.problem("kind", "can be personal only when a person asks, with a session or a personal token")
+    return person if kind == "personal" else None
+
+
+def _only(fields: Fields) -> list[str] | None:
+    keys = fields.maybe("apps", app_keys)
+    if keys is None:
+        return None
+    found = []
+    for key in keys:
+        try:
+            found.append(apps.find(key).id)
+        except NotFound as error:
+            fields.problem("apps", error.message)
+    return sorted(set(found))
 
 
 @resource.route("/tokens", scope="admin")
 def list_tokens() -> dict[str, Any]:
-    return page(Token.select(), (Token.created_at_unix_ms, Token.id), view)
+    names = _app_names()
+    return page(Token.select(), (Token.created_at_unix_ms, Token.id), lambda token: view(token, names))
 
 
 @resource.route("/tokens/<token_id>", methods=["DELETE"], scope="admin")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rustploy_agent import auth, passwords
 from rustploy_agent.clock import now_ms
 from rustploy_agent.models import Token, User
+from rustploy_agent.names import printable
 
 pytestmark = pytest.mark.usefixtures("opened")
 
@@ -66,3 +67,8 @@ def test_passwords_are_argon2id_with_owasp_s_parameters() -> None:
 
 def test_an_unknown_account_has_no_password() -> None:
     assert not passwords.verify(None, "")
+
+
+def test_a_list_for_a_terminal_writes_no_escape_sequence() -> None:
+    """Root reads names that others chose."""
+    assert printable("ci \x1b[2J\u202e\n") == "ci \\x1b[2J\\u202e\\n"

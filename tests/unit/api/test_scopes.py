@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 from rustploy_agent import auth
 from rustploy_agent.api.resource import FORWARDED, Resource
 from rustploy_agent.clock import now_ms
-from rustploy_agent.models import Meta, Token, User
+from rustploy_agent.models import App, Meta, Token, User
+from tests.unit.api.conftest import REPOSITORY
 
 #: Scope of the route -> what may use it.
 ALLOWED = {
@@ -95,6 +96,63 @@ def test_a_refusal_comes_before_anything_is_looked_up(api: Flask, credentials: d
             client.get("/api/v1/apps/blog").status_code,
         }
     assert answers == {401}
+
+
+class TestATokenForOneApp:
+    """Who holds it can be a stranger to the other apps; a route that forgets that must not exist."""
+
+    #: Routes that look after themselves, and the test that each has.
+    FILTERED = frozenset({"apps.list_apps", "apps.import_app"})
+
+    @pytest.fixture
+    def only_blog(self, api: Flask) -> dict[str, str]:
+        for name in ("blog", "shop"):
+            App.create(name=name)
+        return bearer(auth.create_token("blog's", ["admin"], None, apps=[App.get(name="blog").id])[0])
+
+    def test_another_app_is_not_there_and_the_host_is_not_its_business(
+        self, api: Flask, only_blog: dict[str, str]
+    ) -> None:
+        walked = 0
+        for rule in api.url_map.iter_rules():
+            view = api.view_functions[rule.endpoint]
+            if view.scope not in auth.SCOPES or rule.endpoint in self.FILTERED:  # type: ignore[attr-defined]
+                continue
+            for key in ("shop", App.get(name="shop").id) if "app_id" in rule.arguments else ("",):
+                path = re.sub(r"<[^>]+>", "x", re.sub(r"<(?:\w+:)?app_id>", key, rule.rule))
+                for method in sorted((rule.methods or set()) - {"OPTIONS", "HEAD"}):
+                    with api.test_client(use_cookies=False) as client:
+                        answer = client.open(path, method=method, headers=only_blog)
+                    error = answer.get_json()["error"]
+                    wanted = (404, "app_not_found") if key else (403, "insufficient_scope")
+                    assert (answer.status_code, error["code"]) == wanted, f"{method} {path}"
+                    assert not key or error["message"] == f"there is no app {key!r}"
+                    walked += 1
+        assert walked > 20
+
+    def test_only_these_routes_look_after_themselves(self, api: Flask) -> None:
+        known = {name for name, view in api.view_functions.items() if getattr(view, "filtered", False)}
+        assert known == self.FILTERED
+
+    def test_it_sees_its_own_app_and_changes_it(self, api: Flask, only_blog: dict[str, str]) -> None:
+        client = api.test_client(use_cookies=False)
+        assert [app["name"] for app in client.get("/api/v1/apps", headers=only_blog).get_json()["items"]] == ["blog"]
+        answer = client.put("/api/v1/apps/blog/env", json={"key": "A", "value": "b"}, headers=only_blog)
+        assert answer.status_code == 200
+
+    @pytest.mark.parametrize("name", ["shop", "new"])
+    def test_it_imports_no_other_app(self, api: Flask, only_blog: dict[str, str], name: str) -> None:
+        client = api.test_client(use_cookies=False)
+        answer = client.post("/api/v1/apps/import", json={"repository": REPOSITORY, "name": name}, headers=only_blog)
+        assert (answer.status_code, answer.get_json()["error"]["code"]) == (403, "insufficient_scope")
+        assert sorted(app.name for app in App.select()) == ["blog", "shop"]
+
+    def test_a_new_app_of_an_old_name_is_another_app(self, api: Flask, only_blog: dict[str, str]) -> None:
+        App.delete().where(App.name == "blog").execute()
+        App.create(name="blog")
+        client = api.test_client(use_cookies=False)
+        assert client.get("/api/v1/apps/blog", headers=only_blog).status_code == 404
+        assert client.get("/api/v1/apps", headers=only_blog).get_json()["items"] == []
 
 
 def test_a_route_without_a_scope_does_not_register() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rustploy_agent.models import Token
+from rustploy_agent import auth, sessions
+from rustploy_agent.models import App, Token, User
 from tests.unit.api.conftest import Client
 
 
@@ -51,6 +52,45 @@ def test_use_is_noted(admin: Client) -> None:
     assert Token.get_by_id(made["summary"]["id"]).last_used_at_unix_ms is not None
 
 
+def cookie() -> dict[str, str]:
+    auth.reset_admin_password("admin@localhost")
+    return {"Cookie": f"rustploy_session={sessions.begin(User.get())[0]}"}
+
+
+def test_a_person_s_token_is_personal_and_goes_with_the_person(admin: Client) -> None:
+    new = {"name": "laptop", "scopes": ["admin"]}
+    made = admin("POST", "/tokens", new, headers=cookie()).get_json()
+    assert (made["summary"]["kind"], made["summary"]["user_id"]) == ("personal", User.get().id)
+    own = Client(admin.app, made["token"])
+    further = own("POST", "/tokens", new | {"name": "second"}).get_json()["summary"]
+    assert (further["kind"], further["user_id"]) == ("personal", User.get().id)
+    assert own("POST", "/tokens", new | {"kind": "service"}).get_json()["summary"]["user_id"] is None
+    User.delete().execute()
+    assert own.code("GET", "/apps") == (401, "unauthorized")
+    assert {one["kind"] for one in admin("GET", "/tokens").get_json()["items"]} == {"service"}
+
+
+def test_a_person_s_token_may_not_more_than_the_person(admin: Client) -> None:
+    made = admin("POST", "/tokens", {"name": "laptop", "scopes": ["admin"]}, headers=cookie()).get_json()
+    User.update(role="nothing").execute()
+    assert Client(admin.app, made["token"]).code("GET", "/apps") == (403, "insufficient_scope")
+
+
+def test_a_program_s_token_is_a_service_s(admin: Client) -> None:
+    new = {"name": "ci", "scopes": ["deploy"]}
+    assert admin("POST", "/tokens", new).get_json()["summary"]["kind"] == "service"
+    assert admin.code("POST", "/tokens", new | {"kind": "personal"}) == (400, "invalid_request")
+
+
+def test_a_token_for_some_apps_says_which(admin: Client) -> None:
+    for name in ("blog", "shop"):
+        App.create(name=name)
+    new = {"name": "ci", "scopes": ["deploy"], "apps": ["shop", App.get(name="blog").id, "blog"]}
+    assert admin("POST", "/tokens", new).get_json()["summary"]["apps"] == ["blog", "shop"]
+    App.delete().execute()
+    assert admin("GET", "/tokens").get_json()["items"][-1]["apps"] == []
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -64,6 +104,14 @@ def test_use_is_noted(admin: Client) -> None:
         ({"expires_in_seconds": 2**70}, "expires_in_seconds"),
         ({"expires_in_seconds": True}, "expires_in_seconds"),
         ({"role": "admin"}, "role"),
+        ({"kind": "root"}, "kind"),
+        ({"kind": ["service"]}, "kind"),
+        ({"apps": []}, "apps"),
+        ({"apps": "blog"}, "apps"),
+        ({"apps": [1]}, "apps"),
+        ({"apps": ["nope"]}, "apps"),
+        ({"apps": ["\x1b[2J"]}, "apps"),
+        ({"apps": ["blog"] * 101}, "apps"),
     ],
 )
 def test_a_wrong_token_is_refused_by_field(admin: Client, change: dict[str, object], field: str) -> None:
