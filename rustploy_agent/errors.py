@@ -40,6 +40,11 @@ class InvalidManifest(AgentError):
     status = 400
 
 
+class UriTooLong(AgentError):
+    code = "uri_too_long"
+    status = 414
+
+
 class Unauthorized(AgentError):
     code = "unauthorized"
     status = 401

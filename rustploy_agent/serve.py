@@ -17,6 +17,7 @@ from rustploy_agent.config import Settings
 from rustploy_agent.core import compose
 from rustploy_agent.errors import AgentError
 from rustploy_agent.models import DatabaseError, database, open_database
+from rustploy_agent.refusals import Channel
 from rustploy_agent.settle import settle
 from rustploy_agent.worker import Worker
 
@@ -51,7 +52,7 @@ def _seal_environments(settings: Settings) -> None:
 
 def listen(settings: Settings, app: Flask) -> Any:
     """Forwarding headers stay: nothing trusts them, only by them the bootstrap rule knows what a proxy passes on."""
-    return create_server(
+    server = create_server(
         app,
         host=settings.listen_address,
         port=settings.listen_port,
@@ -62,9 +63,12 @@ def listen(settings: Settings, app: Flask) -> Any:
         channel_request_lookahead=1,
         outbuf_high_watermark=1 << 20,
         max_request_body_size=32 << 20,
+        max_request_header_size=64 << 10,
         asyncore_loop_timeout=MAINTENANCE_SECONDS,
         cleanup_interval=MAINTENANCE_SECONDS,
     )
+    server.channel_class = Channel
+    return server
 
 
 def _start_watchdog(server: Any, worker: Worker) -> None:

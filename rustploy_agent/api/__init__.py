@@ -6,7 +6,18 @@ from flask import Flask, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from rustploy_agent import ballast
-from rustploy_agent.api import apps, conditional, deployments, env, errors, health, reference, sessions, tokens
+from rustploy_agent.api import (
+    apps,
+    conditional,
+    deployments,
+    env,
+    envelope,
+    errors,
+    health,
+    reference,
+    sessions,
+    tokens,
+)
 from rustploy_agent.core import Core
 
 LARGEST_BODY = 1024 * 1024
@@ -21,6 +32,8 @@ def create_app(core: Core) -> Flask:
         app.register_blueprint(module.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, name="health-alias", url_prefix="/")
+    app.before_request(envelope.begin)
+    app.after_request(envelope.finish)  # what is registered first comes last
     app.before_request(_refuse_huge_body)
     app.before_request(lambda: _make_room(core))
     app.after_request(conditional.tag)

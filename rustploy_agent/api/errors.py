@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import uuid
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, g, jsonify, request
 from peewee import OperationalError
 from werkzeug.exceptions import HTTPException
 
 from rustploy_agent.errors import AgentError, TooManyRequests
 
 log = logging.getLogger(__name__)
+SENTENCES = {
+    404: "there is no such path; GET /api/v1/docs has all there are",
+    413: "the body is larger than any that this takes",
+}
 CODES = {
     400: "invalid_request",
     404: "not_found",
@@ -50,13 +53,19 @@ def _agent_error(error: AgentError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
-    response = shape(
-        status, CODES.get(status, (error.name or "error").lower().replace(" ", "_")), error.description or error.name
-    )
+    code = CODES.get(status, (error.name or "error").lower().replace(" ", "_"))
+    message = SENTENCES.get(status) or error.description or error.name
+    if status == 405:
+        message = f"{request.method} is not possible here; possible are: {', '.join(sorted(_allowed(error)))}"
+    response = shape(status, code, message)
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value
     return response
+
+
+def _allowed(error: HTTPException) -> set[str]:
+    return set(getattr(error, "valid_methods", None) or ())
 
 
 def _internal_error(error: Exception) -> Response:
@@ -64,6 +73,5 @@ def _internal_error(error: Exception) -> Response:
     if isinstance(error, OperationalError) and "disk I/O error" in str(error):
         log.critical("SQLite cannot read or write its file; the agent ends instead of guessing", exc_info=error)
         os._exit(74)
-    reference = uuid.uuid4().hex[:12]
-    log.error("internal error %s", reference, exc_info=error)
-    return shape(500, "internal_error", f"internal error {reference}; journalctl -u rustploy-agent has the details")
+    log.error("internal error %s", g.request_id, exc_info=error)
+    return shape(500, "internal_error", f"internal error {g.request_id}; journalctl -u rustploy-agent has the details")

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Blueprint, current_app, g, request
-from werkzeug.exceptions import BadRequest
 
 from rustploy_agent import apps, auth, sessions
+from rustploy_agent.api.envelope import parse_json
 from rustploy_agent.core import Core
 from rustploy_agent.errors import Forbidden, InvalidRequest, Unauthorized
 from rustploy_agent.fields import Fields, integer
@@ -152,13 +152,7 @@ def body(*, optional: bool = False) -> Fields:
         return Fields({})
     if request.mimetype != "application/json":
         raise InvalidRequest("the body must be JSON with Content-Type: application/json", code="unsupported_media_type")
-    try:
-        value = request.get_json()
-    except RecursionError:
-        raise InvalidRequest("the JSON is nested too deeply", code="invalid_json") from None
-    except BadRequest:
-        raise InvalidRequest("the body is not valid JSON", code="invalid_json") from None
-    fields = Fields(value)
+    fields = Fields(parse_json(request.get_data()))
     if fields.problems:
         raise InvalidRequest("the body must be a JSON object", code="invalid_json")
     return fields

@@ -13,7 +13,16 @@ import yaml
 
 PREFIX = "/api/v1"
 #: What any request may end with: no such route, or a defect.
-ALWAYS = {"404": ["not_found"], "405": ["method_not_allowed"], "500": ["internal_error"]}
+ALWAYS = {
+    "400": ["malformed_request"],
+    "404": ["not_found"],
+    "405": ["method_not_allowed"],
+    "413": ["body_too_large"],
+    "414": ["uri_too_long"],
+    "431": ["headers_too_large"],
+    "500": ["internal_error"],
+    "501": ["unsupported_transfer_encoding"],
+}
 
 
 @functools.cache
@@ -67,6 +76,7 @@ def _validator(schema: str) -> jsonschema.Draft202012Validator:
 
 def check(method: str, path: str, status: int, headers: Any, body: bytes, value: object) -> None:
     """Fails when the answer is not one that the document promises for this request."""
+    assert re.fullmatch("[0-9a-f]{16}", headers["X-Request-Id"]), "an answer without an id cannot be asked about"
     operation = operation_of(method, path)
     if status >= 400:
         _check_error(operation, status, headers, value)

@@ -40,6 +40,7 @@ DOORS = {
     "idna": {"names"},
     "nacl": {"vault"},
     "yaml": {"manifest", "config"},
+    "waitress": {"serve", "refusals"},
 }
 #: What stands at the bottom, and what knows only the bottom.
 GROUND = {"errors", "fields", "names", "clock", "units", "config", "files", "precedence", "ballast"}

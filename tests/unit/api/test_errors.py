@@ -22,7 +22,23 @@ def test_a_wrong_method_says_which_are_right(admin: Client) -> None:
     assert "POST" in answer.headers["Allow"]
 
 
-@pytest.mark.parametrize("data", ["{", "nul", '{"a":', b"\xff", "[" * 100_000, '"text"', "[]", "1"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *("{", "nul", '{"a":', b"\xff", "[" * 100_000, '{"a":' * 100_000, '"text"', "[]", "1"),
+        '{"name": "a", "name": "b"}',
+        '{"name": NaN}',
+        '{"name": -Infinity}',
+        '{"name": 1e999}',
+        '{"name": %s}' % ("9" * 5000),
+        '{"a": {"b": 1, "b": 2}}',
+        '{"name": "a"}'.encode("utf-16"),
+        b'{"name": "\xc3\x28"}',
+        b'\xef\xbb\xbf{"name": "a"}',
+        '{"name": "a"} {}',
+        "",
+    ],
+)
 def test_a_body_that_is_no_json_object_is_refused(admin: Client, data: str | bytes) -> None:
     headers = {"Authorization": f"Bearer {admin.token}", "Content-Type": "application/json"}
     assert admin.code("POST", "/apps", headers=headers, data=data) == (400, "invalid_json")
@@ -49,6 +65,60 @@ def test_a_trailing_slash_does_not_matter(admin: Client) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/apps/%00",
+        "/apps/%ff",
+        "/apps/%2e%2e",
+        "/apps/a%2Fb",
+        "/apps/" + "x" * 900,
+        "/apps/%F0%9F%98%80",
+        "/apps/a%0d%0ab",
+        "/apps/blog/deployments/%00",
+        "/apps/blog/deployments/" + "9" * 900,
+        "/tokens/%00",
+        "/apps/blog/env/%00",
+    ],
+)
+def test_names_that_nothing_can_have_are_unknown(admin: Client, blog: str, path: str) -> None:
+    for method in ("GET", "DELETE") if "env" not in path and "tokens" not in path else ("DELETE",):
+        answer = admin(method, path)
+        assert answer.status_code == 404 or (method, answer.status_code) == ("DELETE", 405)
+        assert len(answer.data) < 3000
+
+
+def test_addresses_longer_than_any_that_leads_somewhere_are_refused(admin: Client) -> None:
+    """Else each is a line of that length in the journal."""
+    assert admin.code("GET", "/apps/" + "x" * 2000) == (414, "uri_too_long")
+    assert admin.code("GET", "/apps?limit=1&x=" + "x" * 9000) == (414, "uri_too_long")
+
+
+def test_a_doubled_slash_is_no_redirect(admin: Client) -> None:
+    assert admin.code("GET", "//apps") == (404, "not_found")
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "TRACE", "PROPFIND", "X"])
+def test_every_method_is_answered_sanely(admin: Client, method: str) -> None:
+    with admin.app.test_client() as client:
+        answer = client.open("/api/v1/apps", method=method, headers={"Authorization": f"Bearer {admin.token}"})
+        gone = client.open("/api/v1/nope", method=method)
+    assert gone.status_code == 404 and gone.content_type == "application/json"
+    if method == "OPTIONS":
+        assert (answer.status_code, answer.data) == (204, b"") and "POST" in answer.headers["Allow"]
+    elif method == "HEAD":
+        assert (answer.status_code, answer.data) == (200, b"")
+    else:
+        assert answer.status_code == 405 and "GET" in answer.headers["Allow"]
+
+
+def test_each_request_has_an_id_that_its_client_did_not_choose(admin: Client) -> None:
+    """A chosen one could be that of another request, and the trail would name the wrong one."""
+    headers = {"Authorization": f"Bearer {admin.token}", "X-Request-Id": "0123456789abcdef"}
+    found = {admin("GET", path, headers=headers).headers["X-Request-Id"] for path in ("/apps", "/apps", "/nope")}
+    assert len(found) == 3 and "0123456789abcdef" not in found
+
+
 def test_a_defect_is_told_by_a_reference_and_never_by_a_trace(
     admin: Client, manager: Manager, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -62,6 +132,7 @@ def test_a_defect_is_told_by_a_reference_and_never_by_a_trace(
     assert answer.status_code == 500
     assert "secret detail" not in message and "Zero" not in message
     reference = message.split()[2].rstrip(";")
+    assert reference == answer.headers["X-Request-Id"]
     assert reference in caplog.text and "secret detail" in caplog.text
 
 

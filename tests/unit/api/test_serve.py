@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from flask import Flask
 
 from rustploy_agent.config import Settings
 from rustploy_agent.serve import listen
+from tests.unit import contract
 
 pytestmark = pytest.mark.processes
 
@@ -58,3 +60,65 @@ def test_a_chunked_body_is_held_to_the_limit_too(port: int) -> None:
     connection.request("POST", "/api/v1/apps", body=pieces, headers={"Content-Type": "application/json"})
     response = connection.getresponse()
     assert (response.status, json.loads(response.read())["error"]["code"]) == (413, "body_too_large")
+
+
+def ask(port: int, raw: bytes) -> tuple[int, dict[str, str], bytes]:
+    """What comes back for these very bytes, until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with contextlib.suppress(ConnectionError):  # refused while still sending
+            connection.sendall(raw)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return response.status, dict(response.getheaders()), response.read()
+
+
+MALFORMED = {
+    "no request line": b"nonsense\r\n\r\n",
+    "header without colon": b"GET /api/v1/health HTTP/1.1\r\nHost x\r\n\r\n",
+    "blank in a header's name": b"GET /api/v1/health HTTP/1.1\r\nContent-Length : 0\r\n\r\n",
+    "negative length": b"POST /api/v1/apps HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    "length that is no number": b"POST /api/v1/apps HTTP/1.1\r\nContent-Length: 1e3\r\n\r\n",
+    "two lengths": b"POST /api/v1/apps HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "bare newline": b"GET /api/v1/health\nx HTTP/1.1\r\n\r\n",
+    "wrong chunk": b"POST /api/v1/apps HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "code"),
+    [
+        *(pytest.param(raw, 400, "malformed_request", id=name) for name, raw in MALFORMED.items()),
+        pytest.param(
+            b"POST /api/v1/apps HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+            501,
+            "unsupported_transfer_encoding",
+            id="encoding",
+        ),
+        pytest.param(
+            b"GET /api/v1/health HTTP/1.1\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", 431, "headers_too_large", id="headers"
+        ),
+        pytest.param(
+            b"POST /api/v1/apps HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", 413, "body_too_large", id="body"
+        ),
+    ],
+)
+def test_what_is_no_request_gets_the_one_error_shape_too(port: int, raw: bytes, status: int, code: str) -> None:
+    """Clients parse errors; a page of text in between breaks them just when they need to know."""
+    got, headers, body = ask(port, raw)
+    assert (got, json.loads(body)["error"]["code"]) == (status, code)
+    contract.check("GET", "/api/v1/health", got, headers, body, json.loads(body))
+
+
+def test_a_defect_beneath_the_application_gets_it_too(port: int, api: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    @api.route("/broken")
+    def broken() -> Any:
+        def halfway() -> Iterator[bytes]:
+            raise ZeroDivisionError("secret detail")
+            yield b""
+
+        return halfway()
+
+    got, headers, body = ask(port, b"GET /broken HTTP/1.0\r\n\r\n")
+    assert (got, json.loads(body)["error"]["code"]) == (500, "internal_error")
+    assert b"secret detail" not in body and headers["X-Request-Id"] in json.loads(body)["error"]["message"]
+    assert "secret detail" in caplog.text and headers["X-Request-Id"] in caplog.text
