@@ -1,4 +1,4 @@
-"""The running side of a release: start it in the idle slot, wait for its health, switch, drain the old slot."""
+"""The running side of a release: its release phase, start in the idle slot, health, switch, draining the old slot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from rustploy_agent import environment, events, health, journal, releases, slots, units
 from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import DeploymentFailed
-from rustploy_agent.models import App, Process, Release, database
+from rustploy_agent.models import NO_ERROR, App, Process, Release, database
 from rustploy_agent.ports import WEB
 from rustploy_agent.run import Run
 
@@ -39,6 +39,26 @@ def start(run: Run, release: Release, slot: str) -> None:
         state = run.systemd.settle(unit, START_SECONDS, run.cancelled.is_set)
         if state is None or state.active != "active":
             raise _exited(run, unit)
+
+
+def release_phase(run: Run, release: Release) -> None:
+    if not release.release_command:
+        return
+    run.step("release")
+    run.log(f"release phase: {release.release_command}")
+    write_task(run, release)
+    unit, seconds = units.task(run.app.name), run.settings.timeouts.release
+    run.systemd.start(unit)
+    state = run.systemd.settle(unit, seconds, run.cancelled.is_set)
+    if state is None:
+        run.systemd.stop_and_wait(unit, STOP_SECONDS)
+        run.raise_if_cancelled()
+        raise DeploymentFailed("release_timeout", f"the release phase did not end within {seconds} s")
+    if state.active == "failed":
+        ended = run.systemd.exit_state(unit)
+        run.systemd.reset_failed(unit)
+        sentence = f"the release phase {ended}; it ran: {release.release_command}"
+        raise DeploymentFailed("release_failed", with_last_lines(run, sentence, unit))
 
 
 def write_task(run: Run, release: Release) -> None:
@@ -126,7 +146,7 @@ def switch(run: Run, release: Release, slot: str) -> None:
         App.update(active_slot=slot, active_release_id=release.id, updated_at_unix_ms=now_ms()).where(
             App.id == run.app.id
         ).execute()
-        if not run.deployment.move(("deploying",), "healthy", last_error=None, error_code=None):
+        if not run.deployment.move(("deploying",), "healthy", outcome=run.outcome, **NO_ERROR):
             raise DeploymentFailed("internal_error", "the deployment was ended by somebody else before the switch")
     run.app = App.get_by_id(run.app.id)
     port = web_port(run.app)
@@ -134,10 +154,28 @@ def switch(run: Run, release: Release, slot: str) -> None:
     events.deployment_finished.send(run.deployment)
 
 
-def drain(run: Run, slot: str) -> None:
+def leave(run: Run, release: Release) -> None:
+    """What was asked for serves already: the processes go on, under the deployment that started them."""
+    run.raise_if_cancelled()
+    run.log(f"release v{release.version} is this commit with this configuration, and runs; nothing to do")
+    if not run.deployment.move(("deploying",), "healthy", outcome="unchanged", release_id=release.id, **NO_ERROR):
+        raise DeploymentFailed("internal_error", "the deployment was ended by somebody else")
+    events.deployment_finished.send(run.deployment)
+
+
+def runs(run: Run, release: Release) -> bool:
+    """Whether every process of the active release runs, and would after a reboot."""
+    for process in _processes(run.app, release):
+        state = run.systemd.state(units.app(run.app.name, process.type, run.app.active_slot))
+        if state.active != "active" or not slots.path(run.path, process.type, run.app.active_slot).exists():
+            return False
+    return True
+
+
+def drain(run: Run) -> None:
     """Lets requests in flight on the old slot end, then stops it. Not to be cancelled: the switch is done."""
     run.mark("drain")
-    old = "a" if slot == "b" else "b"
+    old = run.app.idle_slot
     slots.remove(run.path, old)
     web = Process.get_or_none(Process.app == run.app, Process.type == WEB)
     port = web.port(old) if web else None

@@ -7,7 +7,7 @@ from typing import Any
 
 import peewee
 
-from rustploy_agent import deploy, manifest, precedence, releases, units
+from rustploy_agent import deploy, manifest, precedence, releases, slots, units
 from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -45,21 +45,33 @@ def unknown(key: str) -> NotFound:
 
 
 def create(name: str, settings: Settings, systemd: Systemd, applier: Applier) -> App:
-    """The app with its users, directories and units; nothing is left when apply refuses it."""
+    """The app with its users, directories and units; nothing is left when apply refuses it.
+
+    What a lost database has left of an app of this name belongs to it again: its data, and what runs goes on.
+    """
+    found = settings.paths.app(name).exists()
     try:
         with database.atomic("IMMEDIATE"):
-            app: App = App.create(name=name)
+            app: App = App.create(name=name, active_slot=slots.in_use(settings.paths.app(name)))
             for letter in ("a", "b"):
                 Slot.create(app=app, letter=letter, deployment_id=new_id())
-            allocate(settings, app, {WEB})
+            allocate(settings, app, {WEB, *slots.process_types(settings.paths.app(name))})
     except peewee.IntegrityError:
         raise Conflict(f"there is already an app {name!r}", code="app_exists") from None
     try:
         applier.ensure(name)
     except AgentError:
-        remove(app, settings, systemd, applier)
+        take_back(app, found, settings, systemd, applier)
         raise
     return app
+
+
+def take_back(app: App, found: bool, settings: Settings, systemd: Systemd, applier: Applier) -> None:
+    """After `create`: the app goes again, but not what was `found` of it, which is an older app's data."""
+    if found:
+        _forget(app)
+    else:
+        remove(app, settings, systemd, applier)
 
 
 def remove(app: App, settings: Settings, systemd: Systemd, applier: Applier) -> None:
@@ -106,17 +118,17 @@ def import_repository(
 
     With `only`, ids of apps, no other is touched or made.
     """
+    found = settings.paths.app(request["name"]).exists()
     existing = App.get_or_none((App.name == request["name"]) & ~App.deleting)
     if only is not None and (existing is None or existing.id not in only):
         raise Forbidden(f"the token is not for an app {request['name']!r}", code="insufficient_scope")
     app = existing or create(request["name"], settings, systemd, applier)
     with worker.hold(app.id, HOLD_SECONDS):
         try:
-            found = _inspect(app, request, settings, systemd, applier)
-            _update(app, request, found)
+            _update(app, request, _inspect(app, request, settings, systemd, applier))
         except BaseException as error:
             if existing is None and not _waits_for_its_key(error, request):
-                remove(app, settings, systemd, applier)
+                take_back(app, found, settings, systemd, applier)
             raise
     updated: App = App.get_by_id(app.id)
     return updated

@@ -57,6 +57,8 @@ def perform(asked: Job, wanted: Build, places: Places, log: StepLog) -> dict[str
         raise Refused("no_buildpack", "buildpack: none matches the repository; name one with build_mode")
     checkout = places.checkout(asked.slug_id)
     kept = wanted.kept_slugs
+    if wanted.empty_cache:
+        empty(places.cache)
     return build(wanted.buildpack, checkout, places.cache, places.buildpacks, wanted.timeout_seconds, log, kept)
 
 
@@ -100,6 +102,16 @@ def needed_slugs(checkout: str, kept_slugs: tuple[str, ...]) -> list[str]:
     if not noted <= set(kept_slugs):
         raise Refused("build_failed", "the build shares files of a slug that is not kept")
     return sorted(noted)
+
+
+def empty(cache: str) -> None:
+    """Before anything of it is used: what a hostile dependency of an earlier build left must not reach this one."""
+    found = [f"{cache}/{name}" for name in os.listdir(cache)]
+    for argv in (["/usr/bin/chmod", "-R", "u+rwX", "--"], ["/usr/bin/rm", "-rf", "--"]):
+        if found:
+            child.run([*argv, *found], {}, time.monotonic() + REMOVE_SECONDS, lambda _: None)
+    if os.listdir(cache):
+        raise Refused("build_failed", "the build cache could not be emptied; `rm -rf` it as root")
 
 
 def executables(buildpacks: str, name: str) -> dict[str, str]:

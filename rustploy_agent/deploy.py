@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from rustploy_agent import activation, environment, jobs, manifest, precedence, releases, reservation, units
+from rustploy_agent import activation, environment, jobs, live, manifest, precedence, releases, reservation, units
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
 from rustploy_agent.models import App, Deployment, Release, Slug
 from rustploy_agent.ports import allocate
@@ -25,28 +25,38 @@ def deploy(run: Run) -> None:
     with ThreadPoolExecutor(max_workers=2) as aside:
         prepared = aside.submit(run.applier.ensure, run.app.name, removals=False)
         source = fetch(run)
+        same = live.unchanged(run, source.slug) if source.kept else None
+        if same is not None:
+            prepared.result()
+            activation.leave(run, same)
+            return prune(run, same)
         slug, synced = build(run, source, aside)
         release = make_release(run, slug)
         prepare_processes(run, release, prepared)
-        release_phase(run, release)
+        activation.release_phase(run, release)
         activation.start(run, release, slot)
         activation.await_health(run, release, slot)
         finish_slug(slug, synced)
     activation.switch(run, release, slot)
-    activation.drain(run, slot)
-    prune(run, release)
+    finish(run, release)
 
 
 def rollback(run: Run) -> None:
     release = Release.get_or_none(Release.id == run.deployment.target_release_id)
     if release is None:
         raise DeploymentFailed("no_rollback_target", "the release is not kept any more")
+    run.outcome = "restarted"
     slot = claim_idle_slot(run)
     prepare_processes(run, release, None)
     activation.start(run, release, slot)
     activation.await_health(run, release, slot)
     activation.switch(run, release, slot)
-    activation.drain(run, slot)
+    finish(run, release)
+
+
+def finish(run: Run, release: Release) -> None:
+    """What follows the switch. It may be repeated: who was served by the old slot is not any more."""
+    activation.drain(run)
     prune(run, release)
 
 
@@ -170,6 +180,7 @@ def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Fu
     """The slug, sealed, and the write to disk that goes on while the app starts."""
     if source.kept:
         run.log("this commit is already built; its slug is used again (force_rebuild builds anew)")
+        run.outcome = "restarted"
         return source.slug, None
     run.step("build")
     directory = run.path / "slugs" / source.slug.id
@@ -205,7 +216,12 @@ def build_job(run: Run, source: Source) -> dict[str, Any]:
         "deployment_id": run.deployment.id,
         "app": run.app.name,
         "slug_id": source.slug.id,
-        "build": {"buildpack": source.buildpack, "timeout_seconds": seconds, "kept_slugs": kept},
+        "build": {
+            "buildpack": source.buildpack,
+            "timeout_seconds": seconds,
+            "kept_slugs": kept,
+            "empty_cache": run.deployment.force_rebuild,
+        },
     }
     built = jobs.run(
         run.systemd,
@@ -229,8 +245,7 @@ def finish_slug(slug: Slug, synced: Future[None] | None) -> None:
 
 
 def make_release(run: Run, slug: Slug) -> Release:
-    health_path = precedence.health_path(run.app.runtime, slug.manifest)
-    command = precedence.release_command(slug.manifest, slug.processes)
+    health_path, command, _ = live.configuration(run.app, slug)
     release = releases.make_release(run.app, slug, health_path, command, run.settings.paths)
     Deployment.update(release_id=release.id).where(Deployment.id == run.deployment.id).execute()
     run.deployment.release_id = release.id
@@ -247,26 +262,6 @@ def prepare_processes(run: Run, release: Release, prepared: Future[None] | None)
     if prepared is not None:
         prepared.result()
     run.applier.ensure(run.app.name, removals=False)
-
-
-def release_phase(run: Run, release: Release) -> None:
-    if not release.release_command:
-        return
-    run.step("release")
-    run.log(f"release phase: {release.release_command}")
-    activation.write_task(run, release)
-    unit, seconds = units.task(run.app.name), run.settings.timeouts.release
-    run.systemd.start(unit)
-    state = run.systemd.settle(unit, seconds, run.cancelled.is_set)
-    if state is None:
-        run.systemd.stop_and_wait(unit, 60)
-        run.raise_if_cancelled()
-        raise DeploymentFailed("release_timeout", f"the release phase did not end within {seconds} s")
-    if state.active == "failed":
-        ended = run.systemd.exit_state(unit)
-        run.systemd.reset_failed(unit)
-        sentence = f"the release phase {ended}; it ran: {release.release_command}"
-        raise DeploymentFailed("release_failed", activation.with_last_lines(run, sentence, unit))
 
 
 def prune(run: Run, release: Release) -> None:

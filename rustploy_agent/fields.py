@@ -83,6 +83,10 @@ class Fields:
     def __contains__(self, key: str) -> bool:
         return self._values.get(key) is not None
 
+    def is_null(self, key: str) -> bool:
+        """Whether the key stands there with null, which may mean more than its absence."""
+        return key in self._values and self._values[key] is None
+
     def finish(self) -> list[Detail]:
         """All problems, those of unknown keys included."""
         for child in self._children:

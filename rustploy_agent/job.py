@@ -53,6 +53,7 @@ class Build(NamedTuple):
     buildpack: str | None
     timeout_seconds: int
     kept_slugs: tuple[str, ...]
+    empty_cache: bool
 
 
 def parse(document: bytes, app: str) -> tuple[Job, dict[str, Any]]:
@@ -86,7 +87,11 @@ def build_of(message: dict[str, Any]) -> Build:
     kept = _texts(part, "kept_slugs") if "kept_slugs" in part else ()
     if not all(UUID.fullmatch(slug) for slug in kept):
         raise ValueError("kept_slugs: must be ids of slugs")
-    return Build(_match(part, "buildpack", BUILDPACK) if named else None, _positive(part, "timeout_seconds"), kept)
+    empty = part.get("empty_cache", False)
+    if not isinstance(empty, bool):
+        raise ValueError("empty_cache: must be true or false")
+    buildpack = _match(part, "buildpack", BUILDPACK) if named else None
+    return Build(buildpack, _positive(part, "timeout_seconds"), kept, empty)
 
 
 def success(asked: Job, found: dict[str, Any]) -> dict[str, Any]:

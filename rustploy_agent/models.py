@@ -13,6 +13,7 @@ from rustploy_agent.migrations import migrate
 
 database = peewee.SqliteDatabase(None, autoconnect=True)
 DatabaseError = peewee.DatabaseError
+NO_ERROR = {"error_code": None, "last_error": None}
 OPEN = ("queued", "deploying", "retrying")
 
 
@@ -96,6 +97,7 @@ class Deployment(Model):
     error_code = peewee.TextField(null=True)
     last_error = peewee.TextField(null=True)
     release_id = peewee.TextField(null=True)
+    outcome = peewee.TextField(null=True)
     not_before_unix_ms = peewee.IntegerField(default=0)
     created_at_unix_ms = peewee.IntegerField(default=now_ms)
     updated_at_unix_ms = peewee.IntegerField(default=now_ms)

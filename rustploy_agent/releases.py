@@ -56,7 +56,7 @@ def reusable_slugs(app: App, build_mode: str) -> dict[str, Slug]:
     """Commit to kept slug, for builds that would give the same again."""
     rows = (
         Slug.select()
-        .where(Slug.app == app, Slug.state == "ready", Slug.build_mode == build_mode)
+        .where(Slug.app == app, Slug.state == "ready", (Slug.build_mode == build_mode) | (Slug.buildpack == build_mode))
         .order_by(Slug.created_at_unix_ms)
     )
     return {slug.commit_sha: slug for slug in rows}

@@ -24,6 +24,8 @@ class Run:
     applier: Applier
     app: App
     deployment: Deployment
+    #: What a healthy end will have come to: a new build serves, or one that was kept.
+    outcome: str = "released"
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from rustploy_agent import activation, files, releases
+from rustploy_agent import activation, events, files, releases
 from rustploy_agent.apps import remove
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -59,6 +59,8 @@ def _interrupted(run: Run) -> None:
         retry_or_yield(deployment, not_before_unix_ms=0, **told)
     else:
         deployment.move(("deploying",), "failed", **told)
+    if deployment.status == "failed":
+        events.deployment_finished.send(deployment)
 
 
 def _stop_leftovers(settings: Settings, systemd: Systemd, applier: Applier, app: App) -> None:

@@ -32,6 +32,16 @@ def write(target: Path, content: bytes) -> None:
     files.replace(target, content)
 
 
+def in_use(app: Path) -> str | None:
+    """The slot that has files, which is the one that serves; None when neither or both do."""
+    found = {file.stem[-1] for file in (app / "slots").glob("*-[ab].env")}
+    return found.pop() if len(found) == 1 else None
+
+
+def process_types(app: Path) -> set[str]:
+    return {file.stem[:-2] for file in (app / "slots").glob("*-[ab].env")}
+
+
 def remove(app: Path, slot: str) -> None:
     """Nothing starts in this slot any more, also not at boot."""
     removed = list((app / "slots").glob(f"*-{slot}.env"))

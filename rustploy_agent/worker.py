@@ -17,6 +17,7 @@ from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed, NotFound
+from rustploy_agent.leftovers import Leftovers
 from rustploy_agent.models import App, DatabaseError, Deployment, database
 from rustploy_agent.run import Run
 from rustploy_agent.systemd import Systemd
@@ -35,6 +36,7 @@ class Worker:
         self._runs: dict[str, Run] = {}
         self._threads: list[threading.Thread] = []
         self._stopping = False
+        self._leftovers = Leftovers(self.hold)
 
     def start(self) -> None:
         for number in range(self._settings.concurrency):
@@ -49,6 +51,7 @@ class Worker:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
+        self._leftovers.stop()
 
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)
@@ -61,19 +64,22 @@ class Worker:
         """Durable when it returns. A newer request supersedes those of the same app that have not begun."""
         with database.atomic("IMMEDIATE"):
             reservation.take(deployment)
-            waiting = Deployment.select().where(Deployment.app == deployment.app, Deployment.status.in_(WAITING))
-            for older in list(waiting):
+            waiting = list(Deployment.select().where(Deployment.app == deployment.app, Deployment.status.in_(WAITING)))
+            for older in waiting:
                 older.move(WAITING, "failed", **superseded_by(deployment))
             deployment.created_at_unix_ms = deployment.updated_at_unix_ms = Deployment.next_turn(deployment.app)
             if not App.select().where(App.id == deployment.app_id, ~App.deleting).exists():
                 raise NotFound("the app was deleted meanwhile", code="app_not_found")
             deployment.save(force_insert=True)
         self.wake()
+        for older in waiting:
+            events.deployment_finished.send(older)
 
     def cancel(self, deployment: Deployment) -> None:
         """A waiting deployment ends at once, a running one at its next look; after the switch it is too late."""
         message = {"error_code": "cancelled", "last_error": "the deployment was cancelled"}
         if deployment.move(WAITING, "failed", **message):
+            events.deployment_finished.send(deployment)
             return
         asked = Deployment.update(cancel_requested=True).where(
             Deployment.id == deployment.id, Deployment.status == "deploying"
@@ -122,7 +128,8 @@ class Worker:
         while True:
             ballast.give_way(self._settings.paths)
             try:
-                deployment.move(("deploying",), "failed", **told)
+                if deployment.move(("deploying",), "failed", **told):
+                    events.deployment_finished.send(deployment)
                 return
             except DatabaseError as error:
                 log.error("the end of deployment %s cannot be recorded yet: %s", deployment.id, error)
@@ -173,7 +180,8 @@ class Worker:
         """Cleans up first, so that who reads `failed` finds nothing left over."""
         deployment = run.deployment
         if deployment.status == "healthy":
-            run.log(f"cleaning up after the switch failed: {error.message}", priority=4)
+            run.log(f"cleaning up after the switch failed and will be tried again: {error.message}", priority=4)
+            self._leftovers.later(run)
             return
         tidy_up(run, f"{error.code}: {error.message}")
         told = {"error_code": error.code, "last_error": error.message}

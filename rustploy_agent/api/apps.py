@@ -50,7 +50,11 @@ def full_view(app: App) -> dict[str, Any]:
     port = activation.web_port(app)
     active = (
         Deployment.select(Deployment.id)
-        .where(Deployment.release_id == app.active_release_id, Deployment.status == "healthy")
+        .where(
+            Deployment.release_id == app.active_release_id,
+            Deployment.status == "healthy",
+            Deployment.outcome.is_null() | (Deployment.outcome != "unchanged"),
+        )
         .order_by(Deployment.created_at_unix_ms.desc())
         .first()
         if release
@@ -118,12 +122,13 @@ def show_app(app_id: str) -> dict[str, Any]:
 
 @resource.route("/apps/<app_id>", methods=["PATCH"], scope="admin")
 def change_app(app_id: str) -> dict[str, Any]:
-    """The limits of running processes change too; both slots carry them."""
+    """The limits of running processes change too; both slots carry them. Null brings the setting's back."""
     app, fields = apps.find(app_id), body()
     limits = fields.object("limits", required=True)
     changed = {key: value for key, parse in LIMITS.items() if (value := limits.maybe(key, parse)) is not None}
+    kept = {key: value for key, value in app.limits.items() if not limits.is_null(key)}
     complete(fields)
-    App.update(limits=app.limits | changed, updated_at_unix_ms=now_ms()).where(App.id == app.id).execute()
+    App.update(limits=kept | changed, updated_at_unix_ms=now_ms()).where(App.id == app.id).execute()
     core().applier.ensure(app.name)
     return full_view(App.get_by_id(app.id))
 

@@ -26,6 +26,7 @@ def view(deployment: Deployment) -> dict[str, Any]:
         "image_ref": None,
         "commit_sha": deployment.commit_sha,
         "status": deployment.status,
+        "outcome": deployment.outcome,
         "step": deployment.step,
         "attempt": deployment.attempt,
         "error_code": deployment.error_code,

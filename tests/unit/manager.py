@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,7 +49,9 @@ class Manager:
     apply_error: str | None = None
     applied: int = 0
     calls: list[tuple[str, str]] = field(default_factory=list)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
     units: dict[str, Unit] = field(default_factory=dict)
+    before_stop: Callable[[str], None] = lambda name: None
     gate: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -65,6 +68,7 @@ class Manager:
 
     def StopUnit(self, name: str, mode: str, *, timeout: float) -> str:
         self.calls.append(("stop", name))
+        self.before_stop(name)
         unit = self.units.setdefault(name, Unit())
         if unit.server is not None:
             unit.server.shutdown()
@@ -173,6 +177,7 @@ class Manager:
 
     def _job(self, app: str) -> dict[str, Any]:
         job: dict[str, Any] = json.loads((self.state / "apps" / app / "jobs" / "job.json").read_bytes())
+        self.jobs.append(job)
         return job
 
 

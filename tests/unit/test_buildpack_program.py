@@ -52,6 +52,16 @@ def test_a_build_sees_a_plain_environment_and_no_secrets(workshop: Workshop, mon
     assert (workshop.checkout / "pwd").read_text() == f"{workshop.checkout}\n"
 
 
+def test_a_build_from_scratch_finds_nothing_that_an_earlier_one_left(workshop: Workshop) -> None:
+    """Else who builds anew because a dependency was hostile builds with what it left."""
+    buildpack(workshop, 'mkdir -p "$2/home/deep/er"; : >"$2/home/.npmrc"; ln -s /etc "$2/out"; chmod 0 "$2/home/deep"')
+    assert workshop.build({}, "test")["ok"]
+    buildpack(workshop, 'find "$2" >"$1/cache"')
+    assert workshop.build({}, "test", empty_cache=True)["ok"]
+    cache = workshop.root / "cache"
+    assert (workshop.checkout / "cache").read_text().split() == [str(cache), f"{cache}/home"]
+
+
 def test_a_failing_build_quotes_what_it_said_last(workshop: Workshop) -> None:
     buildpack(workshop, "echo one; echo '\033[31mERROR: no such package\033[0m' >&2; echo; exit 3")
     result = workshop.build({}, "test")

@@ -57,6 +57,13 @@ def test_limits_change_one_by_one_and_reach_apply(admin: Client, blog: str, mana
     assert b'"tasks_max": 8' in core.settings.paths.desired.read_bytes()
 
 
+def test_a_limit_of_null_is_the_setting_s_again(admin: Client, blog: str) -> None:
+    """Else who once changed a limit can only ever guess what the default is."""
+    admin("PATCH", f"/apps/{blog}", {"limits": {"tasks_max": 8, "cpu_quota_percent": 50}})
+    limits = admin("PATCH", f"/apps/{blog}", {"limits": {"tasks_max": None}}).get_json()["limits"]
+    assert limits == {"memory_max_bytes": 512 << 20, "cpu_quota_percent": 50, "tasks_max": 256}
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
