@@ -32,7 +32,7 @@ def section(document: Node, path: str, method: str, shared: list[Node], operatio
         prose(operation.get("description", "")),
         _parameters(document, [*shared, *operation.get("parameters", [])]),
         _request(document, operation.get("requestBody")),
-        *(_answer(status, resolved(document, one)) for status, one in _successes(operation)),
+        *(_answer(document, status, resolved(document, one)) for status, one in _successes(operation)),
         _errors(operation.get("x-error-codes", {})),
         "</section>",
     ]
@@ -61,25 +61,21 @@ def _successes(operation: Node) -> list[tuple[str, Node]]:
     return [(str(status), answer) for status, answer in operation["responses"].items() if str(status)[0] in "123"]
 
 
-def _answer(status: str, answer: Node) -> str:
+def _answer(document: Node, status: str, answer: Node) -> str:
+    headers = [(name, resolved(document, header)) for name, header in answer.get("headers", {}).items()]
     rows = [
         [f"<code>{escaped(name)}</code>", kind(header.get("schema", {})), inline(header.get("description", ""))]
-        for name, header in answer.get("headers", {}).items()
-        if "$ref" not in header
+        for name, header in headers
     ]
-    links = "".join(
-        f'<li>then <a href="#{escaped(link["operationId"])}">{escaped(link["operationId"])}</a></li>'
-        for link in answer.get("links", {}).values()
-        if "operationId" in link
-    )
-    return "\n".join(
-        (
-            f"<h4>{escaped(status)} <small>{inline(answer['description'])}</small></h4>",
-            table(["header", "type", "meaning"], rows),
-            _content(answer.get("content", {})),
-            f"<ul>{links}</ul>" if links else "",
-        )
-    )
+    links = [resolved(document, link)["operationId"] for link in answer.get("links", {}).values()]
+    then = ", ".join(f'<a href="#{escaped(one)}">{escaped(one)}</a>' for one in links)
+    parts = [
+        f"<h4>{escaped(status)} <small>{inline(answer['description'])}</small></h4>",
+        table(["header", "type", "meaning"], rows),
+        _content(answer.get("content", {})),
+        f"<p>What it gives goes on to: {then}</p>" if then else "",
+    ]
+    return "\n".join(part for part in parts if part)
 
 
 def _content(content: Node) -> str:

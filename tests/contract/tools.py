@@ -33,16 +33,12 @@ def node_modules() -> Path:
     return _installed("contract-npm", HERE / "npm" / "package-lock.json", _install_npm) / "node_modules"
 
 
-def run(*argv: str | Path, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """One of the tools, with ours first on the PATH; it may fail."""
-    return subprocess.run(
-        argv, cwd=cwd, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
-    )
-
-
-def environment() -> dict[str, str]:
+def run(*argv: str | Path, cwd: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+    """One of the tools, found before the host's; it may fail."""
     own = f"{node_modules() / '.bin'}:{python_bin()}"
-    return dict(os.environ) | {"PATH": f"{own}:{os.environ['PATH']}", "NO_COLOR": "1"}
+    env = dict(os.environ) | {"PATH": f"{own}:{os.environ['PATH']}", "NO_COLOR": "1"} | environment
+    quiet = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    return subprocess.run(argv, cwd=cwd, env=env, timeout=timeout, **quiet)
 
 
 def _installed(name: str, recipe: Path, install: Callable[[Path], None]) -> Path:

@@ -90,7 +90,14 @@ def check(method: str, path: str, status: int, headers: Any, body: bytes, value:
         return
     said = headers["Content-Type"]
     assert said in response["content"], f"{method} {path} answered with {said}, which openapi.yaml does not list"
-    check_schema(response["content"][said]["schema"], value if said == "application/json" else body.decode())
+    check_schema(response["content"][said]["schema"], _read(said, body, value))
+
+
+def _read(content_type: str, body: bytes, value: object) -> object:
+    """As a schema sees it."""
+    if content_type == "application/json":
+        return value
+    return yaml.safe_load(body) if content_type == "application/yaml" else body.decode()
 
 
 def _check_error(operation: dict[str, Any] | None, status: int, headers: Any, value: Any) -> None:

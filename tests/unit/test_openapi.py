@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
@@ -85,6 +86,38 @@ def test_every_list_has_pages(key: Operation) -> None:
     if "items" in found.get("properties", {}):
         assert found["properties"]["next_cursor"] == {"$ref": "#/components/schemas/NextCursor"}
         assert {"$ref": "#/components/parameters/cursor"} in operation["parameters"]
+
+
+def bodies() -> list[tuple[str, dict[str, Any]]]:
+    """(operation, JSON schema) of every body that is taken."""
+    taken = [
+        (one["operationId"], one["requestBody"]["content"])
+        for one in contract.operations().values()
+        if "requestBody" in one
+    ]
+    return [(name, content["application/json"]["schema"]) for name, content in taken if "application/json" in content]
+
+
+def optional_fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of an object that a client sends, with those of the objects in it."""
+    if "$ref" in schema:
+        schema = contract.document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    for part in [*schema.get("allOf", []), *schema.get("oneOf", [])]:
+        yield from optional_fields(part)
+    for name, field in schema.get("properties", {}).items():
+        if name not in schema.get("required", []):
+            yield name, field
+        yield from optional_fields(field)
+
+
+@pytest.mark.parametrize(("operation", "schema"), bodies())
+def test_what_may_be_left_out_may_be_null_as_the_parsers_have_it(operation: str, schema: dict[str, Any]) -> None:
+    """Else clients that write null for what they have not set, as many generated ones do, break the contract."""
+    for name, field in optional_fields(schema):
+        try:
+            contract.check_schema(field, None)
+        except jsonschema.ValidationError:
+            pytest.fail(f"{operation}: {name}")
 
 
 def examples(node: Any) -> list[tuple[Any, Any]]:

@@ -1,0 +1,57 @@
+"""Schemathesis sends the installed package what openapi.yaml allows, and what it does not, as every kind of caller.
+
+So do generated clients, and attackers. Any answer that the document does not promise fails here: 5xx, a status or an
+error code that is not listed, a body of another shape, wrong data that is taken, an operation open to strangers.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract.tools import DOCUMENT, HERE, run
+from tests.integration import helpers
+from tests.integration.helpers import Deployments, server
+from tests.machine import Machine
+
+#: Caller -> how much is tried: phases, and cases for each operation. In all a few thousand requests in two minutes.
+CALLERS = {
+    "admin": ("examples,coverage,fuzzing,stateful", 60),
+    "deploy": ("coverage,fuzzing", 15),
+    "read": ("coverage,fuzzing", 15),
+    "none": ("coverage,fuzzing", 15),
+}
+LEAST_CASES = {"admin": 1200, "deploy": 300, "read": 300, "none": 300}
+
+
+@pytest.fixture(scope="module")
+def api(session_machine: Machine) -> Iterator[Deployments]:
+    for deployments in helpers.deployments(session_machine):
+        deployments.create("fuzzed", server("one"))
+        deployments.healthy("fuzzed")
+        yield deployments
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_no_request_gets_an_answer_that_the_document_does_not_promise(
+    machine: Machine, api: Deployments, caller: str
+) -> None:
+    tokens = [token["id"] for token in machine.http("GET", "/api/v1/tokens").body["items"]]
+    headers, keep = [], [api.app("fuzzed")["id"], "fuzzed", *tokens]
+    if caller != "none":
+        made = machine.http("POST", "/api/v1/tokens", {"name": f"fuzz {caller}", "scopes": [caller]}).body
+        headers = [f"--header=Authorization: Bearer {made['token']}"]
+        keep.append(made["summary"]["id"])
+    phases, cases = CALLERS[caller]
+    url = f"http://127.0.0.1:{machine.place.port}/api/v1"
+    argv = ["schemathesis", "run", DOCUMENT, f"--url={url}", f"--phases={phases}", f"--max-examples={cases}", *headers]
+    given = {"FUZZ_KEEP": ",".join(keep), "FUZZ_URL": f"file://{machine.repositories.path('fuzzed')}"}
+    ended = run(*argv, cwd=HERE, timeout=600, **given)
+    again = " ".join([*(f"{key}={value}" for key, value in given.items()), shlex.join(map(str, argv))])
+    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}\nagain, in {HERE}: {again}"
+    tried = int(re.findall(r"(\d+) generated", ended.stdout)[-1])
+    assert tried > LEAST_CASES[caller], ended.stdout
+    assert api.get("fuzzed").body == "one"
