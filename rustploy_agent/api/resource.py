@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, current_app, g, request
 
 from rustploy_agent import apps, auth, sessions
+from rustploy_agent.api.client import bound_client, from_this_host
 from rustploy_agent.api.envelope import parse_json
 from rustploy_agent.core import Core
 from rustploy_agent.errors import Forbidden, InvalidRequest, Unauthorized
@@ -24,7 +24,6 @@ ANYBODY, SESSION = "anybody", "session"
 COOKIE = "rustploy_session"
 #: What a browser says of a request that this very site, or the person at the address bar, has caused.
 OWN_SITE = ("same-origin", "none")
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
 
 
 class Resource(Blueprint):
@@ -95,7 +94,7 @@ def _caller() -> auth.Caller:
         session = _session()
         if session is not None:
             return sessions.caller(session)
-        if auth.bootstrap_open() and _from_this_host():
+        if auth.bootstrap_open() and from_this_host():
             refuse_foreign_site()
             return auth.Caller("bootstrap", None, "bootstrap", ("admin",))
         raise Unauthorized("credentials are missing; send Authorization: Bearer <token>")
@@ -112,13 +111,14 @@ def _session() -> Session | None:
     if not secret:
         return None
     refuse_foreign_site()
-    return sessions.find(secret)
+    return sessions.find(secret, bound_client)
 
 
 def refuse_foreign_site() -> None:
     """SameSite cookies do not stop apps on sibling subdomains, but browsers say where a request comes from.
 
-    One with neither header comes from no browser of today.
+    A request that changes something and has neither header comes from no browser of today. One that reads can: without
+    TLS a page on another port may load an address of ours as an image. It does not get to see what it is.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
@@ -127,12 +127,6 @@ def refuse_foreign_site() -> None:
         foreign = origin is not None and urlsplit(origin).netloc != request.host
     if foreign:
         raise Forbidden("a session may only be used from the agent's own origin", code="cross_site_request")
-
-
-def _from_this_host() -> bool:
-    """A connection from loopback that no proxy made for somebody else."""
-    peer = ipaddress.ip_address(request.remote_addr or "0.0.0.0")
-    return peer.is_loopback and not any(name in request.headers for name in FORWARDED)
 
 
 def integer_argument(name: str, default: int, largest: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Response, g, jsonify, request
 
 from rustploy_agent import passwords, sessions
+from rustploy_agent.api.client import client
 from rustploy_agent.api.resource import ANYBODY, COOKIE, SESSION, Resource, body, complete, refuse_foreign_site
 from rustploy_agent.errors import TooManyRequests, Unauthorized
 from rustploy_agent.fields import text
@@ -16,7 +17,8 @@ from rustploy_agent.throttle import Throttle
 
 resource = Resource("sessions", __name__)
 throttle = Throttle()
-LONGEST_PASSWORD = 1024
+#: The cookie goes with requests to the API only, so an app on another port sees it only where it asks to.
+PATH = "/api/v1"
 
 
 def view(session: Session) -> dict[str, Any]:
@@ -29,27 +31,31 @@ def view(session: Session) -> dict[str, Any]:
 def login() -> Response:
     refuse_foreign_site()
     fields = body()
-    email, password = fields.required("email", text, "").lower(), fields.required("password", _password, "")
+    email, password = fields.required("email", text, "").lower(), fields.required("password", passwords.given, "")
     complete(fields)
-    address = request.remote_addr or "unknown"
-    pause = throttle.wait(email, address)
+    address = client()
+    pause = throttle.attempt(email, address)
     if pause:
         raise TooManyRequests(
             f"too many failed logins; try again in {math.ceil(pause)} s", retry_after=math.ceil(pause)
         )
     user = User.get_or_none(User.email == email)
     if not passwords.verify(user.password_hash if user else None, password):
-        throttle.failed(email, address)
         raise Unauthorized("e-mail or password is wrong", code="invalid_credentials")
     throttle.succeeded(email, address)
-    return _logged_in(user)
+    if passwords.outdated(user.password_hash):
+        renewed = passwords.hash_password(password)
+        User.update(password_hash=renewed).where(User.password_hash == user.password_hash).execute()
+    return _logged_in(user, address)
 
 
-def _logged_in(user: User) -> Response:
-    secret, session = sessions.begin(user)
+def _logged_in(user: User, address: str) -> Response:
+    secret, session = sessions.begin(user, None if request.is_secure else address)
     response = jsonify(view(session))
     life = sessions.LIFE_MS // 1000
-    response.set_cookie(COOKIE, secret, max_age=life, path="/", httponly=True, samesite="Lax", secure=request.is_secure)
+    response.set_cookie(
+        COOKIE, secret, max_age=life, path=PATH, httponly=True, samesite="Lax", secure=request.is_secure
+    )
     return response
 
 
@@ -57,20 +63,10 @@ def _logged_in(user: User) -> Response:
 def logout() -> Response:
     sessions.end(g.session)
     response = Response(status=204)
-    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="Lax", secure=request.is_secure)
+    response.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Lax", secure=request.is_secure)
     return response
 
 
 @resource.route("/auth/me", scope=SESSION)
 def me() -> dict[str, Any]:
     return view(g.session)
-
-
-def _password(value: object) -> str:
-    if not isinstance(value, str) or not value or len(value) > LONGEST_PASSWORD:
-        raise ValueError(f"must be a string of 1 to {LONGEST_PASSWORD} characters")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must be valid Unicode") from None
-    return value

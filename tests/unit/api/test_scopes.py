@@ -11,7 +11,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from rustploy_agent import auth
-from rustploy_agent.api.resource import FORWARDED, Resource
+from rustploy_agent.api.client import FORWARDED
+from rustploy_agent.api.resource import Resource
 from rustploy_agent.clock import now_ms
 from rustploy_agent.models import App, Meta, Token, User
 from tests.unit.api.conftest import REPOSITORY
@@ -24,7 +25,13 @@ ALLOWED = {
     "admin": {"admin", "person"},
     "session": {"person"},
 }
-KINDS = sorted(ALLOWED["anybody"] | {"person"})
+#: A person's browser, made to ask by a page that is not ours.
+FOREIGN = {
+    "cross-site person": {"Sec-Fetch-Site": "cross-site"},
+    "same-site person": {"Sec-Fetch-Site": "same-site"},
+    "old browser's person": {"Origin": "http://localhost:20000"},
+}
+KINDS = sorted(ALLOWED["anybody"] | {"person", "stranger's session", *FOREIGN})
 
 
 def bearer(secret: str) -> dict[str, str]:
@@ -45,6 +52,7 @@ def credentials(token: Callable[..., str], api: Flask) -> dict[str, dict[str, st
     Token.update(expires_at_unix_ms=now_ms() - 1).where(Token.token_hash == auth._hash(expired)).execute()
     Token.delete().where(Token.token_hash == auth._hash(unknown)).execute()
     auth.reset_admin_password("admin@localhost")
+    person = {"Cookie": f"rustploy_session={sessions.begin(User.get())[0]}"}
     return {
         "none": {},
         "malformed": bearer("rpt_"),
@@ -56,8 +64,9 @@ def credentials(token: Callable[..., str], api: Flask) -> dict[str, dict[str, st
         "read": bearer(good),
         "deploy": bearer(token("deploy")),
         "admin": bearer(token("admin")),
-        "person": {"Cookie": f"rustploy_session={sessions.begin(User.get())[0]}"},
-    }
+        "person": person,
+        "stranger's session": {"Cookie": f"rustploy_session={sessions.begin(User.get(), '198.51.100.7')[0]}"},
+    } | {kind: person | headers for kind, headers in FOREIGN.items()}
 
 
 def routes(api: Flask) -> list[tuple[str, str, str]]:
@@ -75,14 +84,14 @@ def test_each_route_lets_in_whom_its_scope_names_and_nobody_else(
 ) -> None:
     walked = 0
     for method, path, scope in routes(api):
-        if kind == "person" and scope in ("session", "anybody"):
+        if (scope == "anybody" and kind not in ALLOWED["anybody"]) or (kind, scope) == ("person", "session"):
             continue
         with api.test_client(use_cookies=False) as client:
             status = client.open(path, method=method, headers=credentials[kind]).status_code
         if kind in ALLOWED[scope]:
             assert status not in (401, 403), f"{kind} is kept from {method} {path}"
         else:
-            without = 403 if kind in ("read", "deploy") and scope != "session" else 401
+            without = 403 if kind in FOREIGN or (kind in ("read", "deploy") and scope != "session") else 401
             assert status == without, f"{kind} got {status} from {method} {path}"
         walked += 1
     assert walked > 20

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import http.client
 import json
+import pwd
 import socket
 import threading
 from collections.abc import Iterator
@@ -52,6 +53,15 @@ def test_what_a_proxy_on_this_host_passes_on_is_not_from_this_host(port: int, he
 
 def test_a_forwarded_address_does_not_make_anybody_local(port: int) -> None:
     assert get(port, "/api/v1/tokens", **{"X-Forwarded-For": "127.0.0.1"})[0] == 401
+
+
+def test_the_first_token_can_be_made_from_this_host_but_not_by_an_app(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that lost all its data has no users, but the apps still run."""
+    assert get(port, "/api/v1/tokens")[0] == 200
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: pwd.struct_passwd(("rp-blog", "x", 1, 1, "", "/", "/bin/sh")))
+    assert get(port, "/api/v1/tokens")[0] == 401
 
 
 def test_a_chunked_body_is_held_to_the_limit_too(port: int) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
+import time
+
 import pytest
 from flask import Flask
 
-from rustploy_agent import auth
+from rustploy_agent import auth, sessions
 from rustploy_agent.api import sessions as view
-from rustploy_agent.models import Session
+from rustploy_agent.models import Session, User, database
 from rustploy_agent.throttle import FREE, Throttle
 from tests.unit.api.conftest import Client
 
@@ -75,6 +78,88 @@ def test_wrong_and_unknown_answer_alike(person: Client, password: str) -> None:
     assert b"invalid_credentials" in answers[0]
 
 
+def work(api: Flask, email: str) -> tuple[float, int]:
+    """CPU seconds and SQL statements of a refused login."""
+    statements: list[str] = []
+    database.connection().set_trace_callback(statements.append)
+    with api.test_client(use_cookies=False) as client:
+        started = time.thread_time()
+        status = client.post("/api/v1/auth/login", json={"email": email, "password": "wrong"}).status_code
+        spent = time.thread_time() - started
+    database.connection().set_trace_callback(None)
+    assert status == 401
+    return spent, len(statements)
+
+
+def test_wrong_and_unknown_cost_the_same_work_from_the_first_on(
+    api: Flask, password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else time tells which addresses have an account. CPU time, for the clock tells how busy the machine is."""
+    monkeypatch.setattr("rustploy_agent.throttle.FREE", 1000)
+    monkeypatch.setattr("rustploy_agent.throttle.FREE_PER_CLIENT", 1000)
+    first, _ = work(api, "nobody@localhost")
+    rounds = [(work(api, "admin@localhost"), work(api, "nobody@localhost")) for _ in range(15)]
+    wrong, unknown = (statistics.median(one[side][0] for one in rounds) for side in (0, 1))
+    assert 0.7 < wrong / unknown < 1.4
+    assert first < 1.7 * wrong + 0.05
+    assert {one[side][1] for one in rounds for side in (0, 1)} == {rounds[0][0][1]}
+
+
+def test_a_hash_of_old_parameters_is_made_anew_at_login(person: Client, password: str) -> None:
+    from argon2 import PasswordHasher
+
+    old = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash("an old password")
+    User.update(password_hash=old).execute()
+    login(person, "an old password")
+    made = User.get().password_hash
+    assert made.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    login(person, "an old password")
+    assert User.get().password_hash == made
+
+
+def test_a_hash_that_is_none_opens_nothing(person: Client, password: str) -> None:
+    User.update(password_hash="!").execute()
+    request = {"email": "admin@localhost", "password": "!"}
+    assert person.code("POST", "/auth/login", request, headers={}) == (401, "invalid_credentials")
+
+
+def cookie_of(api: Flask, password: str, address: str = "127.0.0.1", base: str = "http://localhost") -> str:
+    """The whole Set-Cookie of a login from there."""
+    credentials = {"email": "admin@localhost", "password": password}
+    with api.test_client(use_cookies=False) as client:
+        environment = {"REMOTE_ADDR": address}
+        answer = client.post("/api/v1/auth/login", json=credentials, environ_base=environment, base_url=base)
+    return str(answer.headers["Set-Cookie"])
+
+
+def test_the_cookie_goes_to_the_api_alone_and_behind_tls_never_leaves_it(api: Flask, password: str) -> None:
+    plain, behind = cookie_of(api, password).split("; "), cookie_of(api, password, base="https://agent").split("; ")
+    assert {"HttpOnly", "SameSite=Lax", "Path=/api/v1"} <= set(plain)
+    assert set(behind) - set(plain) >= {"Secure"}
+
+
+def test_without_tls_the_cookie_is_worthless_to_who_it_was_shown_to(api: Flask, password: str) -> None:
+    """A browser shows it to every port of the host, so to apps, and they could use it from wherever they are."""
+
+    def me(address: str, cookie: str) -> int:
+        with api.test_client(use_cookies=False) as client:
+            headers = {"Cookie": cookie.partition(";")[0]}
+            return client.get("/api/v1/auth/me", headers=headers, environ_base={"REMOTE_ADDR": address}).status_code
+
+    bound = cookie_of(api, password, "2001:db8:1:2::3", "http://agent")
+    free = cookie_of(api, password, "2001:db8:1:2::3", "https://agent")
+    assert me("2001:db8:1:2:ffff::1", bound) == 200  # a computer changes its address within its network
+    assert me("2001:db8:1:3::3", bound) == 401
+    assert me("127.0.0.1", bound) == 401
+    assert me("198.51.100.7", free) == 200
+
+
+def test_a_person_has_only_so_many_sessions(password: str) -> None:
+    made = [sessions.begin(User.get())[0] for _ in range(sessions.MOST + 5)]
+    assert Session.select().count() == sessions.MOST
+    assert sessions.find(made[-1], lambda: None) is not None
+
+
 def test_guessing_is_slowed_down(person: Client, password: str) -> None:
     for _ in range(FREE):
         person("POST", "/auth/login", {"email": "admin@localhost", "password": "wrong"}, headers={})
@@ -94,7 +179,7 @@ FOREIGN = [
 @pytest.mark.parametrize("headers", FOREIGN)
 def test_another_site_can_use_no_session(person: Client, password: str, headers: dict[str, str]) -> None:
     headers = headers | {"Cookie": login(person, password)}
-    for request in (("GET", "/tokens"), ("POST", "/auth/logout"), ("GET", "/auth/me")):
+    for request in (("GET", "/tokens"), ("POST", "/auth/logout"), ("GET", "/auth/me"), ("GET", "/apps")):
         assert person.code(*request, headers=headers) == (403, "cross_site_request")
     credentials = {"email": "admin@localhost", "password": password}
     assert person.code("POST", "/auth/login", credentials, headers=headers) == (403, "cross_site_request")
