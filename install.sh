@@ -52,7 +52,9 @@ install::port() {
 install::check_port() {
 	local port
 	port=$(install::port)
-	if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && ! systemctl --quiet is-active rustploy-agent.service 2>/dev/null; then
+	# Ours: the agent, or systemd that holds its address while it is stopped.
+	! systemctl --quiet is-active rustploy-agent.service rustploy-agent.socket 2>/dev/null || return 0
+	if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
 		install::die "port $port is taken by another program; stop it, or write 'listen: {port: N}' into $SETTINGS first"
 	fi
 }

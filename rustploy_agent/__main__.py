@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         settings = load()
-        if arguments.command != "doctor":
+        if arguments.command not in ("doctor", "listen"):
             _become_agent()
         status: int = arguments.run(arguments, settings)
         return status
@@ -38,6 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("serve", help="run the agent (what rustploy-agent.service does)").set_defaults(run=_serve)
+    commands.add_parser(
+        "listen", help="have systemd hold the API's address (what rustploy-listen.service does)"
+    ).set_defaults(run=_listen)
     token = commands.add_parser("token", help="make, list and revoke API tokens").add_subparsers(
         dest="action", required=True
     )
@@ -86,7 +89,7 @@ def _serve(_: argparse.Namespace, settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     from rustploy_agent.serve import serve
 
-    return serve(settings)
+    serve(settings)
 
 
 def _command(name: str) -> Callable[[argparse.Namespace, Settings], int]:
@@ -106,6 +109,12 @@ def _key_init(_: argparse.Namespace, settings: Settings) -> int:
     from rustploy_agent import console
 
     return console.key_init(settings)
+
+
+def _listen(_: argparse.Namespace, settings: Settings) -> int:
+    from rustploy_agent.listening import hold
+
+    return hold(settings)
 
 
 def _doctor(_: argparse.Namespace, settings: Settings) -> int:

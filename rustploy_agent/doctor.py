@@ -17,6 +17,8 @@ from rustploy_agent.health import listeners
 
 POLKIT_RULES = Path("/usr/share/polkit-1/rules.d/50-rustploy.rules")
 TEMPLATES = ("rustploy-app@.service", "rustploy-build@.service", "rustploy-fetch@.service", "rustploy-task@.service")
+#: The owner of sockets that systemd made.
+PID_1 = 0
 UNIT_DIRECTORY = Path("/usr/lib/systemd/system")
 #: A trouble is what is wrong and what to do; None says that all is well.
 Trouble = tuple[str, str] | None
@@ -40,7 +42,11 @@ def _checked(check: Callable[[Settings], Trouble], settings: Settings) -> Troubl
 
 
 def _units(_: Settings) -> Trouble:
-    missing = [name for name in (*TEMPLATES, units.AGENT, units.APPLY) if not (UNIT_DIRECTORY / name).is_file()]
+    missing = [
+        name
+        for name in (*TEMPLATES, units.AGENT, units.APPLY, units.SOCKET, units.LISTEN)
+        if not (UNIT_DIRECTORY / name).is_file()
+    ]
     if missing:
         return f"missing: {', '.join(missing)}", "reinstall: apt-get install --reinstall rustploy-agent"
     state = process.run(["systemctl", "show", "--property=ActiveState", "--value", units.AGENT], seconds=10).strip()
@@ -121,15 +127,15 @@ def _git(_: Settings) -> Trouble:
 
 
 def _port(settings: Settings) -> Trouble:
-    owners = listeners(settings.listen_port)
-    expected = {pwd.getpwnam("rustploy").pw_uid}
-    if owners == expected:
+    owners, port = listeners(settings.listen_port), settings.listen_port
+    state = process.run(["systemctl", "show", "--property=ActiveState", "--value", units.SOCKET], seconds=10).strip()
+    if owners == {PID_1} and state == "active":
         return None
+    if owners == {pwd.getpwnam("rustploy").pw_uid}:
+        advice = f"systemctl restart {units.AGENT}; journalctl -u {units.LISTEN} -u {units.SOCKET}"
+        return f"systemd does not hold port {port}, so an app could take it while the agent restarts", advice
     who = "nothing listens" if not owners else "another program listens"
-    return (
-        f"{who} on port {settings.listen_port}",
-        f"ss -ltnp sport = :{settings.listen_port}; listen.port in agent.yaml",
-    )
+    return f"{who} on port {port}", f"ss -ltnp sport = :{port}; listen.port in agent.yaml"
 
 
 def _caddy(_: Settings) -> Trouble:

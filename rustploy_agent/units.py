@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 AGENT, APPLY = "rustploy-agent.service", "rustploy-apply.service"
+SOCKET, LISTEN = "rustploy-agent.socket", "rustploy-listen.service"
 
 
 def app(name: str, process: str, slot: str) -> str:

@@ -119,6 +119,14 @@ def test_apps_outlive_the_agents_database(api: Deployments) -> None:
     machine.reboot()
     _wait_until_serves(api, blog, "blog two")
     _wait_until_serves(api, shop, "shop")
+    held = _when(api, "rustploy-agent.socket", "ActiveEnterTimestampMonotonic")
+    assert (
+        0 < held < _when(api, api.running("blog")[0], "ExecMainStartTimestampMonotonic")
+    ), "an app that starts before the agent's address is held can take it"
+
+
+def _when(api: Deployments, unit: str, what: str) -> int:
+    return int(api.machine.run(["systemctl", "show", "--value", f"--property={what}", unit]).stdout)
 
 
 def test_an_app_from_before_the_loss_can_be_imported_again(api: Deployments) -> None:

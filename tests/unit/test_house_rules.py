@@ -34,13 +34,13 @@ DOORS = {
     "subprocess": {"process"},
     "git": {"gitrun"},
     "peewee": {"models", "migrations", "apps", "auth", "releases", "worker", "api.errors"},
-    "flask": {"api", "serve"},
+    "flask": {"api", "server"},
     "argon2": {"passwords"},
     "cryptography": {"x509"},
     "idna": {"names"},
     "nacl": {"vault"},
     "yaml": {"manifest", "config"},
-    "waitress": {"serve", "refusals"},
+    "waitress": {"server", "refusals"},
 }
 #: What stands at the bottom, and what knows only the bottom.
 GROUND = {"errors", "fields", "names", "clock", "units", "config", "files", "precedence", "ballast"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import http.client
 import json
 import pwd
@@ -15,24 +14,23 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from rustploy_agent.config import Settings
-from rustploy_agent.serve import listen
+from rustploy_agent.listening import own
+from rustploy_agent.server import Server
 from tests.unit import contract
 
 pytestmark = pytest.mark.processes
 
 
 @pytest.fixture
-def port(api: Flask, settings: Settings) -> Iterator[int]:
-    server = listen(dataclasses.replace(settings, listen_port=0, threads=4), api)
-    threading.Thread(target=_run, args=(server,), daemon=True).start()
-    yield server.effective_port
+def port(api: Flask) -> Iterator[int]:
+    listener = own(("127.0.0.1", 0))
+    number = listener.getsockname()[1]
+    server = Server(api, [listener], threads=4)
+    loop = threading.Thread(target=server.run, daemon=True)
+    loop.start()
+    yield number
     server.close()
-
-
-def _run(server: Any) -> None:
-    with contextlib.suppress(OSError):  # closed under its loop when the test is over
-        server.run()
+    loop.join(10)
 
 
 def get(port: int, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:

@@ -1,0 +1,73 @@
+"""Waitress on the agent's sockets: its settings, its loop, and an end that answers what was asked."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any
+
+from flask import Flask
+from waitress import wasyncore
+from waitress.server import BaseWSGIServer, create_server
+
+from rustploy_agent.refusals import Channel
+
+#: Waitress looks for idle connections so often, while there are any: each look wakes the process.
+MAINTENANCE_SECONDS = 30
+#: How long an agent that ends waits for requests under way, and for those that were accepted but not read.
+DRAIN_SECONDS, UNREAD_SECONDS = 3, 0.1
+
+
+class Server:
+    def __init__(self, app: Flask, sockets: list[socket.socket], threads: int) -> None:
+        """Forwarding headers stay: nothing trusts them, only they tell the bootstrap rule of a proxy."""
+        self._map: dict[int, Any] = {}
+        create_server(
+            app,
+            map=self._map,
+            sockets=sockets,
+            threads=threads,
+            connection_limit=1000,
+            ident=None,
+            clear_untrusted_proxy_headers=False,
+            channel_request_lookahead=1,
+            outbuf_high_watermark=1 << 20,
+            max_request_body_size=32 << 20,
+            max_request_header_size=64 << 10,
+            cleanup_interval=MAINTENANCE_SECONDS,
+        )
+        self._doors = [one for one in self._map.values() if isinstance(one, BaseWSGIServer)]
+        for door in self._doors:
+            door.channel_class = Channel
+
+    def run(self) -> None:
+        """Until `close`. Waitress's own loop would wake for its maintenance without any connection to maintain."""
+        while self._map:
+            wasyncore.poll(MAINTENANCE_SECONDS if self._channels() else None, self._map)
+
+    def turns(self, seconds: float) -> bool:
+        """Whether the loop comes around. Not a request of our own: any app may take all connections there are."""
+        turned = threading.Event()
+        self._in_loop(turned.set)
+        return turned.wait(seconds)
+
+    def drain(self) -> None:
+        """Answers what was asked, then ends `run`; who comes meanwhile waits in systemd's socket for the next agent."""
+        for door in self._doors:
+            door.accepting = False
+        self._in_loop(lambda: None)
+        deadline = time.monotonic() + DRAIN_SECONDS
+        time.sleep(UNREAD_SECONDS)
+        while any(one.requests or one.total_outbufs_len for one in self._channels()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.close()
+
+    def close(self) -> None:
+        self._in_loop(lambda: wasyncore.close_all(self._map))
+
+    def _in_loop(self, action: Any) -> None:
+        self._doors[0].trigger.pull_trigger(action)
+
+    def _channels(self) -> list[Any]:
+        return [channel for door in self._doors for channel in list(door.active_channels.values())]

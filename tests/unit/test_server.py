@@ -1,0 +1,93 @@
+"""The end of an agent: who has asked gets the answer, who asks meanwhile finds the next agent."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+
+from rustploy_agent.listening import own
+from rustploy_agent.server import DRAIN_SECONDS, Server
+
+pytestmark = pytest.mark.processes
+SLOW_SECONDS = 0.5
+
+
+@pytest.fixture
+def slow() -> Flask:
+    app = Flask("slow")
+
+    @app.get("/<float:seconds>")
+    def wait(seconds: float) -> str:
+        time.sleep(seconds)
+        return "done"
+
+    return app
+
+
+def started(app: Flask, listener: socket.socket) -> tuple[Server, threading.Thread]:
+    server = Server(app, [listener], threads=4)
+    loop = threading.Thread(target=server.run, daemon=True)
+    loop.start()
+    return server, loop
+
+
+def asked(port: int, seconds: float) -> Callable[[], bytes]:
+    """Sends a request; what is returned reads the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", f"/{seconds:.1f}")
+
+    def answer() -> bytes:
+        try:
+            return connection.getresponse().read()
+        finally:
+            connection.close()
+
+    return answer
+
+
+def test_an_upgrade_costs_nobody_an_answer(slow: Flask) -> None:
+    """The second request comes between two agents; both hold the same listening socket, as systemd gives it to them."""
+    listener = own(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    before, loop = started(slow, listener.dup())
+    under_way = asked(port, SLOW_SECONDS)
+    time.sleep(SLOW_SECONDS / 5)
+    before.drain()
+    loop.join(DRAIN_SECONDS)
+    assert not loop.is_alive()
+    between = asked(port, 0.0)
+    after, _ = started(slow, listener.dup())
+    assert under_way() == b"done"
+    assert between() == b"done"
+    after.close()
+    listener.close()
+
+
+def test_a_stream_without_end_does_not_keep_the_agent(slow: Flask) -> None:
+    """Else systemd waits, then kills: an upgrade would hang for as long as somebody follows a log."""
+    listener = own(("127.0.0.1", 0))
+    server, loop = started(slow, listener)
+    asked(listener.getsockname()[1], DRAIN_SECONDS * 3)
+    began = time.monotonic()
+    server.drain()
+    loop.join(DRAIN_SECONDS)
+    assert not loop.is_alive()
+    assert time.monotonic() - began < DRAIN_SECONDS * 2
+
+
+def test_the_loop_is_seen_to_turn(slow: Flask) -> None:
+    """systemd's watchdog asks this; a loop that hangs must not be taken for one that turns."""
+    listener = own(("127.0.0.1", 0))
+    standing = Server(slow, [listener], threads=4)
+    assert not standing.turns(0.1)
+    loop = threading.Thread(target=standing.run, daemon=True)
+    loop.start()
+    assert standing.turns(10)
+    standing.close()
+    loop.join(10)
