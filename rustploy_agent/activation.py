@@ -6,7 +6,7 @@ import pwd
 import time
 from pathlib import Path
 
-from rustploy_agent import environment, events, health, journal, releases, slots, units
+from rustploy_agent import environment, events, health, journal, releases, routes, routing, slots, units
 from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import DeploymentFailed
 from rustploy_agent.models import NO_ERROR, App, Process, Release, database
@@ -19,6 +19,8 @@ START_SECONDS = 30
 STOP_SECONDS = 60
 #: Lines of an app quoted in a failure, and how long journald may take to store those of a process that just ended.
 LAST_LINES, JOURNAL_SECONDS = 10, 0.3
+#: What the ingress has decided for the old slot just before the switch, it has connected to after so long.
+HANDOVER_SECONDS = 0.5
 
 
 def process_types(app: App) -> list[str]:
@@ -139,19 +141,32 @@ def with_last_lines(run: Run, sentence: str, unit: str) -> str:
 
 
 def switch(run: Run, release: Release, slot: str) -> None:
-    """One transaction: from here on the new release is the app, and the deployment is healthy whatever happens next."""
+    """One transaction: from here on the new release is the app, and the deployment is healthy whatever happens next.
+
+    The ingress is pointed to it right before the commit, so who reads `healthy` meets the new release. Killed between
+    the two, the next start points it back, before it stops anything.
+    """
     run.step("switch")
-    with database.atomic("IMMEDIATE"):
-        releases.mark_healthy(release)
-        App.update(active_slot=slot, active_release_id=release.id, updated_at_unix_ms=now_ms()).where(
-            App.id == run.app.id
-        ).execute()
-        if not run.deployment.move(("deploying",), "healthy", outcome=run.outcome, **NO_ERROR):
-            raise DeploymentFailed("internal_error", "the deployment was ended by somebody else before the switch")
+    try:
+        _switch(run, release, slot)
+    except BaseException:
+        routing.mark(run.settings, App.get_by_id(run.app.id))
+        raise
     run.app = App.get_by_id(run.app.id)
     port = web_port(run.app)
     run.log(f"release v{release.version} serves" + (f" at http://{health.LOOPBACK}:{port}" if port else ""))
     events.deployment_finished.send(run.deployment)
+
+
+def _switch(run: Run, release: Release, slot: str) -> None:
+    with database.atomic("IMMEDIATE"):
+        releases.mark_healthy(release)
+        App.update(active_slot=slot, active_release_id=release.id, stopped=False, updated_at_unix_ms=now_ms()).where(
+            App.id == run.app.id
+        ).execute()
+        if not run.deployment.move(("deploying",), "healthy", outcome=run.outcome, **NO_ERROR):
+            raise DeploymentFailed("internal_error", "the deployment was ended by somebody else before the switch")
+        routes.point(run.settings.paths.routes, run.app.name, slot)
 
 
 def leave(run: Run, release: Release) -> None:
@@ -180,6 +195,8 @@ def drain(run: Run) -> None:
     web = Process.get_or_none(Process.app == run.app, Process.type == WEB)
     port = web.port(old) if web else None
     deadline = time.monotonic() + run.settings.timeouts.drain
+    if port and run.settings.ingress.enabled:
+        time.sleep(min(HANDOVER_SECONDS, run.settings.timeouts.drain))
     while port and health.connections(port) and time.monotonic() < deadline:
         time.sleep(0.05)
     stop_slot(run, old)

@@ -7,7 +7,7 @@ from typing import Any
 
 import peewee
 
-from rustploy_agent import deploy, manifest, precedence, releases, slots, units
+from rustploy_agent import deploy, manifest, precedence, releases, routes, slots, units
 from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -77,6 +77,7 @@ def take_back(app: App, found: bool, settings: Settings, systemd: Systemd, appli
 def remove(app: App, settings: Settings, systemd: Systemd, applier: Applier) -> None:
     """Units, users, files, then the rows. Marked first, so that a crash on the way is carried on at the next start."""
     App.update(deleting=True).where(App.id == app.id).execute()
+    routes.close(settings.paths.routes, app.name)
     types = [process.type for process in Process.select().where(Process.app == app)]
     for unit in units.of_app(app.name, types):
         systemd.stop_and_wait(unit, STOP_SECONDS)
@@ -86,6 +87,7 @@ def remove(app: App, settings: Settings, systemd: Systemd, applier: Applier) -> 
             f"rustploy-apply did not remove {settings.paths.app(app.name)}; see journalctl -u {units.APPLY}"
         )
     _forget(app)
+    routes.forget(settings.paths.routes, app.name)
 
 
 def _forget(app: App) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from rustploy_agent.errors import AgentError
-from rustploy_agent.fields import Fields, integer, text
-from rustploy_agent.names import email
+from rustploy_agent.fields import Fields, boolean, integer, one_of, text
+from rustploy_agent.names import domain, email
 
 CONFIG_FILE = Path("/etc/rustploy/agent.yaml")
 MIB = 1024 * 1024
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 KNOWN_SCHEMES = ("https", "ssh", "http", "file")
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ class Paths:
     state: Path = Path("/var/lib/rustploy")
     library: Path = Path("/usr/lib/rustploy-agent")
     share: Path = Path("/usr/share/rustploy-agent")
+    run: Path = Path("/run")
 
     @property
     def database(self) -> Path:
@@ -52,6 +54,20 @@ class Paths:
     @property
     def apply_result(self) -> Path:
         return self.state / "apply" / "result.json"
+
+    @property
+    def routes(self) -> Path:
+        """Marks and configuration for the ingress, which reads them without the agent."""
+        return self.state / "routes"
+
+    @property
+    def ingress_socket(self) -> Path:
+        return self.run / "rustploy-ingress" / "admin.sock"
+
+    @property
+    def api_socket(self) -> Path:
+        """Where the agent listens for the ingress, and nobody else can enter."""
+        return self.run / "rustploy-api" / "socket"
 
     @property
     def buildpacks(self) -> Path:
@@ -85,6 +101,23 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Ingress:
+    """Where Caddy listens, for which names, and who signs their certificates."""
+
+    enabled: bool
+    addresses: tuple[str, ...]
+    http_port: int
+    https_port: int
+    base_domain: str | None
+    max_body_bytes: int
+    timeout_seconds: int
+    tls: str
+    acme_directory: str
+    acme_email: str | None
+    acme_ca_root: str | None
+
+
+@dataclass(frozen=True)
 class Settings:
     listen_address: str
     listen_port: int
@@ -102,6 +135,8 @@ class Settings:
     keep_bytes: int
     min_free_bytes: int
     admin_email: str
+    ingress: Ingress
+    api_domain: str | None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -139,6 +174,8 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
         keep_bytes=releases.optional("keep_mib", integer(16, 1048576), 4096) * MIB,
         min_free_bytes=disk.optional("min_free_mib", integer(0, 1048576), 512) * MIB,
         admin_email=admin.optional("email", email, "admin@localhost"),
+        ingress=_ingress(fields.object("ingress")),
+        api_domain=fields.object("api").maybe("domain", _host),
     )
     if settings.first_port >= settings.last_port:
         ports.problem("last", "must be greater than apps.ports.first")
@@ -150,6 +187,26 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
             f"{source}: " + "; ".join(f"{detail.field or 'file'} {detail.message}" for detail in problems)
         )
     return settings
+
+
+def _ingress(fields: Fields) -> Ingress:
+    limits, acme = fields.object("limits"), fields.object("acme")
+    found = Ingress(
+        enabled=fields.optional("enabled", boolean, True),
+        addresses=fields.optional("addresses", _addresses, ("",)),
+        http_port=fields.optional("http_port", integer(1, 65535), 80),
+        https_port=fields.optional("https_port", integer(1, 65535), 443),
+        base_domain=fields.maybe("base_domain", _host),
+        max_body_bytes=limits.optional("max_body_mib", integer(1, 1048576), 100) * MIB,
+        timeout_seconds=limits.optional("timeout_seconds", integer(1, 86400), 300),
+        tls=fields.optional("tls", one_of("acme", "internal", "off"), "acme"),
+        acme_directory=acme.optional("directory", _https, LETS_ENCRYPT),
+        acme_email=acme.maybe("email", email),
+        acme_ca_root=acme.maybe("ca_root", _absolute),
+    )
+    if found.http_port == found.https_port:
+        fields.problem("https_port", "must be another than ingress.http_port")
+    return found
 
 
 def load(path: Path = CONFIG_FILE) -> Settings:
@@ -173,6 +230,27 @@ def _address(value: object) -> str:
         return str(ipaddress.ip_address(text(value)))
     except ValueError:
         raise ValueError("must be an IP address such as 127.0.0.1") from None
+
+
+def _addresses(value: object) -> tuple[str, ...]:
+    """Empty: all addresses of the host."""
+    if not isinstance(value, list):
+        raise ValueError("must be a list of IP addresses, empty for all")
+    return tuple(_address(one) for one in value) or ("",)
+
+
+def _host(value: object) -> str:
+    name = domain(value)
+    if name.startswith("*."):
+        raise ValueError("must be one name, without *")
+    return name
+
+
+def _https(value: object) -> str:
+    url = text(value)
+    if not url.startswith("https://"):
+        raise ValueError("must be an https URL")
+    return url
 
 
 def _absolute(value: object) -> str:

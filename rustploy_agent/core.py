@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import Unavailable
+from rustploy_agent.ingress import Ingress
+from rustploy_agent.routing import Routing
 from rustploy_agent.systemd import Systemd
 from rustploy_agent.worker import Worker
 
@@ -24,6 +26,7 @@ class Core:
     applier: Applier
     worker: Worker
     slow: threading.BoundedSemaphore
+    routing: Routing
 
     @contextlib.contextmanager
     def slow_request(self) -> Iterator[None]:
@@ -40,4 +43,11 @@ def compose(settings: Settings) -> Core:
     systemd = Systemd()
     applier = Applier(settings, systemd)
     slow = threading.BoundedSemaphore(settings.threads - KEPT_FREE)
-    return Core(settings, systemd, applier, Worker(settings, systemd, applier), slow)
+    return Core(
+        settings,
+        systemd,
+        applier,
+        Worker(settings, systemd, applier),
+        slow,
+        Routing(settings, Ingress(settings.paths.ingress_socket)),
+    )

@@ -10,7 +10,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from rustploy_agent import activation, environment, jobs, live, manifest, precedence, releases, reservation, units
+from rustploy_agent import (
+    activation,
+    environment,
+    events,
+    jobs,
+    live,
+    manifest,
+    precedence,
+    releases,
+    reservation,
+    units,
+)
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
 from rustploy_agent.models import App, Deployment, Release, Slug
 from rustploy_agent.ports import allocate
@@ -256,7 +267,7 @@ def prepare_processes(run: Run, release: Release, prepared: Future[None] | None)
     """Users, limits and units of the release's process types exist when this returns; those that leave go in prune."""
     wanted = set(release.processes) - {precedence.RELEASE}
     try:
-        allocate(run.settings, run.app, wanted | set(activation.process_types(run.app)))
+        _allocate(run, wanted | set(activation.process_types(run.app)))
     except Unavailable as error:
         raise DeploymentFailed(error.code, error.message) from None
     if prepared is not None:
@@ -264,10 +275,15 @@ def prepare_processes(run: Run, release: Release, prepared: Future[None] | None)
     run.applier.ensure(run.app.name, removals=False)
 
 
+def _allocate(run: Run, process_types: set[str]) -> None:
+    if allocate(run.settings, run.app, process_types):
+        events.processes_changed.send(run.app)
+
+
 def prune(run: Run, release: Release) -> None:
     run.mark("prune")
     releases.prune(run.app, run.settings)
-    allocate(run.settings, run.app, set(release.processes) - {precedence.RELEASE})
+    _allocate(run, set(release.processes) - {precedence.RELEASE})
     reservation.renew(run.app)
     run.applier.ensure(run.app.name)
 

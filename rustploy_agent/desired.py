@@ -27,10 +27,14 @@ def render(settings: Settings) -> bytes:
     leaving = [app.name for app in App.select().where(App.deleting).order_by(App.name)]
     denied = [
         {"first": settings.first_port, "last": settings.last_port},
-        {"first": settings.listen_port, "last": settings.listen_port},
+        *({"first": port, "last": port} for port in (settings.listen_port, *_ingress_ports(settings))),
     ]
     wish = {"version": 1, "apps": apps, "remove_apps": leaving, "deny_ports": denied}
     return json.dumps(wish, sort_keys=True).encode()
+
+
+def _ingress_ports(settings: Settings) -> list[int]:
+    return [settings.ingress.http_port, settings.ingress.https_port] if settings.ingress.enabled else []
 
 
 def _app(app: App, settings: Settings) -> dict[str, Any]:

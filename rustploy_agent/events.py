@@ -10,3 +10,5 @@ _signals = Namespace()
 step_started = _signals.signal("step-started")
 #: sender: the Deployment; its status is `healthy` or `failed`.
 deployment_finished = _signals.signal("deployment-finished")
+#: sender: the App. Its process types, and with them its ports, have become others.
+processes_changed = _signals.signal("processes-changed")

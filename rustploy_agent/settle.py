@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from rustploy_agent import activation, events, files, releases
+from rustploy_agent import activation, events, files, releases, routing
 from rustploy_agent.apps import remove
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
     _guarded("half-written files", partial(_remove_temporaries, settings))
+    _guarded("marks for the ingress", partial(routing.mark_all, settings))
     for deployment in list(Deployment.select().where(Deployment.status == "deploying")):
         run = Run(settings, systemd, applier, deployment.app, deployment)
         _guarded(f"deployment {deployment.id}", partial(_interrupted, run))
@@ -32,6 +33,7 @@ def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
 def _remove_temporaries(settings: Settings) -> None:
     """They hold what the whole file would have held: jobs, and environments with their secrets."""
     files.remove_temporaries(settings.paths.desired.parent)
+    files.remove_temporaries(settings.paths.routes)
     for app in App.select():
         for part in ("jobs", "slots"):
             files.remove_temporaries(settings.paths.app(app.name) / part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-AGENT, APPLY = "rustploy-agent.service", "rustploy-apply.service"
+AGENT, APPLY, INGRESS = "rustploy-agent.service", "rustploy-apply.service", "rustploy-ingress.service"
 SOCKET, LISTEN = "rustploy-agent.socket", "rustploy-listen.service"
 
 

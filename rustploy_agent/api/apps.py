@@ -105,7 +105,9 @@ def create_app() -> tuple[dict[str, Any], int]:
     complete(fields)
     c = core()
     with c.slow_request():
-        return view(apps.create(name, c.settings, c.systemd, c.applier)), 201
+        app = apps.create(name, c.settings, c.systemd, c.applier)
+    c.routing.update()
+    return view(app), 201
 
 
 @resource.route("/apps", scope="read", filtered=True)
@@ -138,6 +140,7 @@ def delete_app(app_id: str) -> tuple[str, int]:
     c = core()
     with c.slow_request():
         apps.delete(apps.find(app_id, leaving=True), c.settings, c.systemd, c.applier, c.worker)
+    c.routing.update()
     return "", 204
 
 
@@ -178,6 +181,7 @@ def import_app() -> tuple[dict[str, Any], int]:
     request = _import_request(body())
     with c.slow_request():
         app = apps.import_repository(request, c.settings, c.systemd, c.applier, c.worker, g.caller.apps)
+    c.routing.update()
     next_action = {"action_type": "create_deployment", "deploy_endpoint": f"/api/v1/apps/{app.id}/deployments"}
     return {"app": view(app), "detection": app.detection, "next_action": next_action}, 201
 

@@ -14,5 +14,9 @@ CREATE TABLE domain (
     created_at_unix_ms INTEGER NOT NULL,
     updated_at_unix_ms INTEGER NOT NULL
 );
+ALTER TABLE app ADD COLUMN ingress TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE app ADD COLUMN maintenance INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE app ADD COLUMN stopped INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE app ADD COLUMN scale TEXT NOT NULL DEFAULT '{}';
 CREATE INDEX domain_of_app ON domain (app_id, name)
 """

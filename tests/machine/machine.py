@@ -22,6 +22,8 @@ from tests.unit import contract
 LAUNCH = Path(__file__).with_name("launch")
 PR_SET_PDEATHSIG = 1
 CLEAN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
+#: Apps answer at <app>.BASE_DOMAIN.
+BASE_DOMAIN = "apps.example.org"
 AS_USER = 'exec setpriv --reuid="$0" --regid="$(id -g "$0")" --init-groups --reset-env -- "$@"'
 T = TypeVar("T")
 
@@ -210,6 +212,8 @@ class Machine:
         return {
             "listen": {"port": self.place.port},
             "apps": {"ports": {"first": self.place.port + 10, "last": self.place.last_port}},
+            "ingress": {"http_port": self.place.http_port, "https_port": self.place.port + 2, "tls": "off"}
+            | {"base_domain": BASE_DOMAIN},
             "source": {"schemes": ["https", "ssh", "file"], "file_root": self.repositories.root},
         }
 

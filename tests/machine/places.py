@@ -30,6 +30,11 @@ class Place:
         return FIRST_PORT + self.number * BLOCK
 
     @property
+    def http_port(self) -> int:
+        """The ingress's."""
+        return self.port + 1
+
+    @property
     def last_port(self) -> int:
         return self.port + BLOCK - 1
 

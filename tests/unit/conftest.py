@@ -19,7 +19,9 @@ from rustploy_agent import config, environment, models, vault
 from rustploy_agent.api import create_app
 from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
+from rustploy_agent.routing import Routing
 from rustploy_agent.worker import Worker
+from tests.unit.caddy import Caddy
 from tests.unit.manager import Door, Manager
 from tests.unit.waiting import until
 
@@ -40,9 +42,9 @@ def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path, share: Path) -> config.Settings:
-    for name in ("agent", "apply", "apps", "key"):
+    for name in ("agent", "apply", "apps", "key", "routes"):
         (tmp_path / name).mkdir()
-    paths = config.Paths(state=tmp_path, library=TREE, share=share)
+    paths = config.Paths(state=tmp_path, library=TREE, share=share, run=tmp_path / "run")
     first = 21000 + os.getpid() % 80 * 100  # two runs at once do not meet
     document = {"apps": {"ports": {"first": first, "last": first + 99}}, "disk": {"min_free_mib": 0}}
     return dataclasses.replace(config.parse(document), paths=paths)
@@ -83,7 +85,7 @@ def core(settings: config.Settings, opened: None, manager: Manager, accounts: No
     applier = Applier(settings, door)
     slow = threading.BoundedSemaphore(settings.threads)
     worker = Worker(settings, door, applier)
-    yield Core(settings, door, applier, worker, slow)
+    yield Core(settings, door, applier, worker, slow, Routing(settings, Caddy()))
     _leave_no_work(manager)
     worker.stop()
 

@@ -43,8 +43,8 @@ DOORS = {
     "waitress": {"server", "refusals"},
 }
 #: What stands at the bottom, and what knows only the bottom.
-GROUND = {"errors", "fields", "names", "clock", "units", "config", "files", "precedence", "ballast"}
-DOOR_MODULES = {"systemd", "journal", "process", "health", "dns"}
+GROUND = {"errors", "fields", "names", "clock", "units", "config", "files", "precedence", "ballast", "caddy", "routes"}
+DOOR_MODULES = {"systemd", "journal", "process", "health", "ingress", "dns"}
 
 
 def name(module: str) -> str:

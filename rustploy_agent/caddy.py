@@ -1,0 +1,286 @@
+"""Caddy's configuration (2.6, Debian 12 and 13), rendered from what the ingress shall serve. Pure functions.
+
+A new configuration ends every websocket, so nothing that a deployment changes stands in it: which slot serves, and
+whether the app is open, are files (routes.py) that Caddy looks for with each request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rustploy_agent.config import Ingress
+
+#: The Host header that the admin API asks for.
+ORIGIN = "rustploy-ingress"
+JOURNAL = "unixgram//run/systemd/journal/socket"
+LOOPBACK = "127.0.0.1"
+SLOTS = ("a", "b")
+#: How long a request waits for an app that just restarts.
+TRY_SECONDS = 10
+#: How long a request under way may take when the configuration changes, before Caddy breaks it off.
+GRACE_SECONDS = 3600
+LARGEST_HEADERS = 64 * 1024
+Json = dict[str, Any]
+
+NO_SITE = "There is no such site here.\n"
+CLOSED = "This app is not running.\n"
+MAINTENANCE = "This app is being worked on and will be back soon.\n"
+#: What is worth compressing. Event streams are not among it: each event has to go out at once.
+COMPRESSED = (
+    *("text/html*", "text/plain*", "text/css*", "text/csv*", "text/xml*", "text/javascript*", "text/markdown*"),
+    *("application/json*", "application/javascript*", "application/xml*", "application/*+xml*", "application/*+json*"),
+    *("application/wasm*", "image/svg+xml*", "font/ttf*", "font/otf*"),
+)
+
+
+@dataclass(frozen=True)
+class Host:
+    """A name that an app answers at, or that sends its visitors to another one. The certificate is PEM, if custom."""
+
+    name: str
+    redirect_to: str | None = None
+    certificate: str | None = None
+    private_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """An app as the ingress sees it: its names, the ports of its instances by slot, and its limits."""
+
+    app: str
+    hosts: tuple[Host, ...]
+    ports: dict[str, tuple[int, ...]]
+    max_body_bytes: int
+    timeout_seconds: int
+
+
+@dataclass(frozen=True)
+class Served:
+    """All that the ingress serves; `api_socket` is where the agent listens for it."""
+
+    settings: Ingress
+    admin_socket: Path
+    routes: Path
+    api_socket: Path
+    api_domain: str | None = None
+    sites: tuple[Site, ...] = field(default=())
+
+
+def render(served: Served) -> Json:
+    """The whole configuration; equal wishes give equal documents."""
+    document: Json = {"admin": _admin(served), "logging": _logging(served)}
+    if served.settings.enabled:
+        document["apps"] = {"http": _http(served)}
+        if served.settings.tls != "off":
+            document["apps"]["tls"] = _tls(served)
+    return document
+
+
+def _admin(served: Served) -> Json:
+    """In every configuration: without it Caddy would open its admin API on a TCP port, to every app."""
+    return {"listen": f"unix/{served.admin_socket}", "origins": [ORIGIN], "config": {"persist": False}}
+
+
+def _logging(served: Served) -> Json:
+    logs: Json = {"default": {"level": "INFO", "exclude": ["http.log.access", "admin.api"]}}
+    if served.settings.enabled:
+        logs |= {f"access-{site.app}": _access_log(site.app) for site in served.sites if site.hosts}
+    return {"logs": logs}
+
+
+def _access_log(app: str) -> Json:
+    """Straight into journald, with the app's field: the time's place and the line's end spell its native protocol.
+
+    Whatever a visitor sends stands within JSON, where a line break cannot.
+    """
+    end = f"\nRUSTPLOY_APP={app}\nSYSLOG_IDENTIFIER={app}-ingress\nPRIORITY=6\n"
+    dropped = ("request>headers", "request>tls", "request>remote_port", "resp_headers", "user_id")
+    return {
+        "include": [f"http.log.access.{app}"],
+        "writer": {"output": "net", "address": JOURNAL},
+        "encoder": {
+            "format": "filter",
+            "wrap": {"format": "console", "time_format": "MESSAGE=", "line_ending": end},
+            "fields": {name: {"filter": "delete"} for name in dropped},
+        },
+    }
+
+
+def _http(served: Served) -> Json:
+    settings = served.settings
+    if settings.tls == "off":
+        servers = {"plain": _server(served, settings.http_port) | {"automatic_https": {"disable": True}}}
+    else:
+        secure = {"automatic_https": {"disable_redirects": True}, "tls_connection_policies": [{}]}
+        servers = {
+            "secure": _server(served, settings.https_port) | secure,
+            "plain": _listener(settings, settings.http_port)
+            | {"automatic_https": {"disable": True}, "routes": _to_https(served)},
+        }
+    return {
+        "http_port": settings.http_port,
+        "https_port": settings.https_port,
+        "grace_period": f"{GRACE_SECONDS}s",
+        "servers": servers,
+    }
+
+
+def _listener(settings: Ingress, port: int) -> Json:
+    return {
+        "listen": [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address in settings.addresses],
+        "read_header_timeout": "10s",
+        "idle_timeout": "2m",
+        "max_header_bytes": LARGEST_HEADERS,
+    }
+
+
+def _server(served: Served, port: int) -> Json:
+    names = {host.name: site.app for site in served.sites for host in site.hosts}
+    return _listener(served.settings, port) | {
+        "logs": {"logger_names": names, "skip_unmapped_hosts": True},
+        "routes": [*_api(served), *(route for site in served.sites for route in _site(served, site)), _no_site()],
+        "errors": {"routes": [_failure()]},
+    }
+
+
+def _answer(status: int, body: str, **headers: str) -> Json:
+    plain = {"Content-Type": ["text/plain; charset=utf-8"], "Cache-Control": ["no-store"]}
+    fields = plain | {name.replace("_", "-"): [value] for name, value in headers.items()}
+    return {"handler": "static_response", "status_code": status, "headers": fields, "body": body}
+
+
+def _no_site() -> Json:
+    return {"handle": [_answer(404, NO_SITE)]}
+
+
+def _failure() -> Json:
+    """Whatever Caddy itself could not do, in words and without details."""
+    words = "{http.error.status_code} {http.error.status_text}\n"
+    answer = _answer(503, words, Retry_After="5")
+    return {"handle": [answer | {"status_code": "{http.error.status_code}"}]}
+
+
+def _to_https(served: Served) -> list[Json]:
+    names = [host.name for site in served.sites for host in site.hosts]
+    names += [served.api_domain] if served.api_domain else []
+    location = f"{_origin(served.settings, '{http.request.host}')}{{http.request.uri}}"
+    redirect = {"handler": "static_response", "status_code": 308, "headers": {"Location": [location]}}
+    return [*([{"match": [{"host": names}], "handle": [redirect], "terminal": True}] if names else []), _no_site()]
+
+
+def _origin(settings: Ingress, host: str) -> str:
+    if settings.tls == "off":
+        return f"http://{host}" + ("" if settings.http_port == 80 else f":{settings.http_port}")
+    return f"https://{host}" + ("" if settings.https_port == 443 else f":{settings.https_port}")
+
+
+def _api(served: Served) -> list[Json]:
+    if served.api_domain is None:
+        return []
+    proxy = _proxy([f"unix/{served.api_socket}"], timeout_seconds=0)
+    return [{"match": [{"host": [served.api_domain]}], "handle": [proxy], "terminal": True}]
+
+
+def _site(served: Served, site: Site) -> list[Json]:
+    own = [host.name for host in site.hosts if host.redirect_to is None]
+    routes = [_redirect(served.settings, host) for host in site.hosts if host.redirect_to is not None]
+    if own:
+        handle = {"handler": "subroute", "routes": _app(served.routes, site)}
+        routes.append({"@id": f"app-{site.app}", "match": [{"host": own}], "handle": [handle], "terminal": True})
+    return routes
+
+
+def _redirect(settings: Ingress, host: Host) -> Json:
+    location = f"{_origin(settings, str(host.redirect_to))}{{http.request.uri}}"
+    answer = {"handler": "static_response", "status_code": 308, "headers": {"Location": [location]}}
+    return {"match": [{"host": [host.name]}], "handle": [answer], "terminal": True}
+
+
+def _app(routes: Path, site: Site) -> list[Json]:
+    """Looked at from above for each request; each mark is one file, so no request sees a state between two."""
+    proxies = {
+        slot: _proxy([f"{LOOPBACK}:{port}" for port in site.ports[slot]], site.timeout_seconds) for slot in SLOTS
+    }
+    return [
+        {
+            "match": [_marked(routes, f"{site.app}.maintenance")],
+            "handle": [_answer(503, MAINTENANCE, Retry_After="60")],
+            "terminal": True,
+        },
+        {
+            "match": [{"not": [_marked(routes, f"{site.app}.open")]}],
+            "handle": [_answer(503, CLOSED, Retry_After="60")],
+            "terminal": True,
+        },
+        {"handle": [{"handler": "request_body", "max_size": site.max_body_bytes}, _compression()]},
+        {"match": [_marked(routes, f"{site.app}.b")], "handle": [proxies["b"]], "terminal": True},
+        {"handle": [proxies["a"]]},
+    ]
+
+
+def _marked(routes: Path, name: str) -> Json:
+    return {"file": {"root": str(routes), "try_files": [f"/{name}"]}}
+
+
+def _compression() -> Json:
+    return {
+        "handler": "encode",
+        "encodings": {"gzip": {}, "zstd": {}},
+        "prefer": ["zstd", "gzip"],
+        "minimum_length": 512,
+        "match": {"headers": {"Content-Type": list(COMPRESSED)}},
+    }
+
+
+def _proxy(upstreams: list[str], timeout_seconds: int) -> Json:
+    """X-Forwarded-* are Caddy's own: what a visitor claims in them is not passed on.
+
+    No connections are kept to apps: an open one would look like a request under way to the drain of a slot, and one
+    that the app closes at the same moment would fail a request.
+    """
+    transport: Json = {"protocol": "http", "dial_timeout": "5s", "keep_alive": {"enabled": False}}
+    if timeout_seconds:
+        transport["response_header_timeout"] = f"{timeout_seconds}s"
+    return {
+        "handler": "reverse_proxy",
+        "transport": transport,
+        "upstreams": [{"dial": upstream} for upstream in upstreams],
+        "load_balancing": {
+            "selection_policy": {"policy": "least_conn"},
+            "try_duration": f"{TRY_SECONDS}s",
+            "try_interval": "100ms",
+        },
+        "headers": {
+            "request": {
+                "set": {"X-Real-Ip": ["{http.request.remote.host}"]},
+                "delete": ["Forwarded", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Ssl"],
+            }
+        },
+    }
+
+
+def _tls(served: Served) -> Json:
+    hosts = [host for site in served.sites for host in site.hosts if host.certificate is not None]
+    loaded = [{"certificate": host.certificate, "key": host.private_key} for host in hosts]
+    return {
+        **({"certificates": {"load_pem": loaded}} if loaded else {}),
+        "automation": {"policies": [{"issuers": [_issuer(served.settings)]}]},
+    }
+
+
+def _issuer(settings: Ingress) -> Json:
+    if settings.tls == "internal":
+        return {"module": "internal"}
+    issuer: Json = {"module": "acme", "ca": settings.acme_directory}
+    if settings.acme_email:
+        issuer["email"] = settings.acme_email
+    if settings.acme_ca_root:
+        issuer["trusted_roots_pem_files"] = [settings.acme_ca_root]
+    if settings.http_port != 80 or settings.https_port != 443:
+        issuer["challenges"] = {
+            "http": {"alternate_port": settings.http_port},
+            "tls-alpn": {"alternate_port": settings.https_port},
+        }
+    return issuer

@@ -1,0 +1,126 @@
+"""What the ingress shall serve, by the database, and the care that it does: also after a crash, or changes of others.
+
+The configuration is kept as a file too, from which Caddy starts without the agent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+
+from rustploy_agent import caddy, events, files, routes
+from rustploy_agent.caddy import Host, Served, Site
+from rustploy_agent.config import Settings
+from rustploy_agent.errors import AgentError
+from rustploy_agent.ingress import Ingress
+from rustploy_agent.models import App, Domain, Process
+from rustploy_agent.ports import WEB
+
+log = logging.getLogger(__name__)
+CONFIGURATION = "caddy.json"
+#: How often the running configuration is looked at, and how soon again after a failure.
+CHECK_SECONDS, AGAIN_SECONDS = 300, 10
+
+
+class Routing:
+    def __init__(self, settings: Settings, ingress: Ingress) -> None:
+        self._settings, self._ingress = settings, ingress
+        self._one_at_a_time = threading.Lock()
+        self._wake = threading.Event()
+        self.problem: str | None = None
+        events.processes_changed.connect(self._on_change)
+
+    def _on_change(self, _: App) -> None:
+        self.update()
+
+    def update(self) -> None:
+        """Brings the ingress to what the database says. A failure is told and healed later; it stops nothing."""
+        try:
+            self.reconcile()
+            self._tell(None)
+        except (AgentError, OSError) as error:
+            self._tell(getattr(error, "message", None) or str(error))
+            self._wake.set()
+
+    def reconcile(self) -> None:
+        """Loads the configuration unless Caddy runs it already; kept as a file only when Caddy has taken it."""
+        with self._one_at_a_time:
+            document = caddy.render(served(self._settings))
+            if self._ingress.running() != document:
+                self._ingress.load(document)
+            self._keep(json.dumps(document, sort_keys=True).encode())
+
+    def _keep(self, content: bytes) -> None:
+        path = self._settings.paths.routes / CONFIGURATION
+        if not path.exists() or path.read_bytes() != content:
+            files.replace(path, content)
+
+    def _tell(self, problem: str | None) -> None:
+        if problem and problem != self.problem and self._settings.ingress.enabled:
+            log.error("%s; it is tried again", problem)
+        elif problem is None and self.problem:
+            log.info("the ingress serves again what it should")
+        self.problem = problem
+
+    def watch(self) -> None:
+        """From now on looks from time to time, and soon again after a failure."""
+        threading.Thread(target=self._watch, name="routing", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            failed = self._wake.wait(CHECK_SECONDS)
+            self._wake.clear()
+            if failed:
+                threading.Event().wait(AGAIN_SECONDS)
+            self.update()
+
+
+def served(settings: Settings) -> Served:
+    paths = settings.paths
+    sites = [_site(app, settings) for app in App.select().where(~App.deleting).order_by(App.name)]
+    return Served(
+        settings=settings.ingress,
+        admin_socket=paths.ingress_socket,
+        routes=paths.routes,
+        api_socket=paths.api_socket,
+        api_domain=settings.api_domain,
+        sites=tuple(site for site in sites if site is not None),
+    )
+
+
+def _site(app: App, settings: Settings) -> Site | None:
+    """None for an app that serves no HTTP or has no name to be asked for."""
+    web = Process.get_or_none(Process.app == app, Process.type == WEB)
+    rows = Domain.select().where(Domain.app == app).order_by(Domain.name)
+    hosts = [Host(row.name, row.redirect_to) for row in rows]
+    base = settings.ingress.base_domain
+    if base and f"{app.name}.{base}" not in (settings.api_domain, *(host.name for host in hosts)):
+        hosts.insert(0, Host(f"{app.name}.{base}"))
+    if web is None or not hosts:
+        return None
+    return Site(
+        app=app.name,
+        hosts=tuple(hosts),
+        ports={"a": (web.port("a"),), "b": (web.port("b"),)},
+        max_body_bytes=app.ingress.get("max_body_bytes", settings.ingress.max_body_bytes),
+        timeout_seconds=app.ingress.get("timeout_seconds", settings.ingress.timeout_seconds),
+    )
+
+
+def mark(settings: Settings, app: App) -> None:
+    """The app's marks, as the database has it."""
+    if app.active_slot is None or app.stopped:
+        routes.close(settings.paths.routes, app.name)
+    else:
+        routes.point(settings.paths.routes, app.name, app.active_slot)
+    routes.maintain(settings.paths.routes, app.name, app.maintenance)
+
+
+def mark_all(settings: Settings) -> None:
+    """At the start, before anything is stopped: a switch that a crash cut through goes back or is completed."""
+    apps = list(App.select())
+    for app in apps:
+        mark(settings, app)
+    for gone in routes.marked(settings.paths.routes) - {app.name for app in apps}:
+        routes.forget(settings.paths.routes, gone)

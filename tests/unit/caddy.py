@@ -1,0 +1,28 @@
+"""The ingress as the agent's door shows it: it keeps what was loaded, unless a test says why it does not."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from rustploy_agent.errors import AgentError
+from rustploy_agent.ingress import Ingress
+
+
+class Caddy(Ingress):
+    def __init__(self) -> None:
+        super().__init__(Path("/nowhere"))
+        self.document: dict[str, Any] = {}
+        self.loaded = 0
+        self.failure: AgentError | None = None
+
+    def running(self) -> dict[str, Any]:
+        if self.failure:
+            raise self.failure
+        return copy.deepcopy(self.document)
+
+    def load(self, document: dict[str, Any]) -> None:
+        if self.failure:
+            raise self.failure
+        self.document, self.loaded = copy.deepcopy(document), self.loaded + 1
