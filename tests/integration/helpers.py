@@ -79,6 +79,10 @@ class Deployments:
         self._made.add(name)
         return name
 
+    def adopt(self, app: str) -> None:
+        """An app that somebody else has made goes with the others at the end."""
+        self._made.add(app)
+
     def _patiently(self, method: str, path: str, body: Any = None) -> Response:
         """Imports and removals that come when too many are under way are to be tried again."""
 
