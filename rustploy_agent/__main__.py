@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         run=_command("admin_init")
     )
     admin.add_parser("reset-password", help="print a new password").set_defaults(run=_command("admin_reset_password"))
+    address = admin.add_parser("set-email", help="change the address the admin logs in with")
+    address.add_argument("email")
+    address.set_defaults(run=_command("admin_set_email"))
     key = commands.add_parser("key", help="the key that seals secrets in the database").add_subparsers(
         dest="action", required=True
     )

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from peewee import OperationalError
 
-from rustploy_agent import files
+from rustploy_agent import files, resets
 from rustploy_agent.clock import now_ms
-from rustploy_agent.models import Meta, Session, Token, User, database
+from rustploy_agent.errors import Conflict, NotFound
+from rustploy_agent.models import Meta, PasswordReset, Token, User, database
 from rustploy_agent.passwords import hash_password
 
 log = logging.getLogger(__name__)
@@ -132,18 +133,34 @@ def reset_admin_password(email: str) -> tuple[str, str]:
     password = secrets.token_urlsafe(15)
     with database.atomic("IMMEDIATE"):
         _close_bootstrap()
-        admin = User.select().where(User.role == "admin").order_by(User.created_at_unix_ms).first()
+        admin = _admin()
         hashed = hash_password(password)
         if admin is None:
             admin = User.create(email=email, password_hash=hashed)
         else:
-            User.update(password_hash=hashed).where(User.id == admin.id).execute()
-            Session.delete().where(Session.user == admin).execute()
+            resets.set_password(admin, hashed)
     return admin.email, password
 
 
+def set_admin_email(email: str) -> None:
+    """What was sent to the old address is over."""
+    with database.atomic("IMMEDIATE"):
+        admin = _admin()
+        if admin is None:
+            raise NotFound("there is no admin yet; run rustploy-agent admin init")
+        if User.select().where(User.email == email, User.id != admin.id).exists():
+            raise Conflict(f"there is already a user {email!r}")
+        User.update(email=email).where(User.id == admin.id).execute()
+        PasswordReset.delete().where(PasswordReset.user == admin).execute()
+
+
+def _admin() -> User | None:
+    found: User | None = User.select().where(User.role == "admin").order_by(User.created_at_unix_ms).first()
+    return found
+
+
 def has_admin() -> bool:
-    return bool(User.select().where(User.role == "admin").exists())
+    return _admin() is not None
 
 
 def _checksum(body: str) -> str:

@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from rustploy_agent.errors import AgentError
 from rustploy_agent.fields import Fields, boolean, integer, one_of, text
+from rustploy_agent.mail import Mail
+from rustploy_agent.mail import parse as parse_mail
 from rustploy_agent.names import domain, email
 
 CONFIG_FILE = Path("/etc/rustploy/agent.yaml")
@@ -137,6 +139,7 @@ class Settings:
     admin_email: str
     ingress: Ingress
     api_domain: str | None
+    mail: Mail | None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -176,6 +179,7 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
         admin_email=admin.optional("email", email, "admin@localhost"),
         ingress=_ingress(fields.object("ingress")),
         api_domain=fields.object("api").maybe("domain", _host),
+        mail=parse_mail(fields.object("mail")),
     )
     if settings.first_port >= settings.last_port:
         ports.problem("last", "must be greater than apps.ports.first")

@@ -9,7 +9,7 @@ from rustploy_agent import apps, auth, environment, vault
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import InvalidRequest, NotFound
 from rustploy_agent.models import App, Token, connect
-from rustploy_agent.names import printable, scopes, token_name
+from rustploy_agent.names import email, printable, scopes, token_name
 
 
 def token_create(arguments: argparse.Namespace, _: Settings) -> int:
@@ -67,15 +67,25 @@ def token_revoke(arguments: argparse.Namespace, _: Settings) -> int:
 def admin_init(_: argparse.Namespace, settings: Settings) -> int:
     """Closes the bootstrap: from now on every privileged call needs credentials."""
     if not auth.has_admin():
-        email, _password = auth.reset_admin_password(settings.admin_email)
-        print(f"created {email}; `rustploy-agent admin reset-password` prints a password")
+        name, _password = auth.reset_admin_password(settings.admin_email)
+        print(f"created {name}; `rustploy-agent admin reset-password` prints a password")
     return 0
 
 
 def admin_reset_password(_: argparse.Namespace, settings: Settings) -> int:
-    email, password = auth.reset_admin_password(settings.admin_email)
-    print(f"email:    {email}")
+    name, password = auth.reset_admin_password(settings.admin_email)
+    print(f"email:    {name}")
     print(f"password: {password}")
+    return 0
+
+
+def admin_set_email(arguments: argparse.Namespace, _: Settings) -> int:
+    try:
+        wanted = email(arguments.email)
+    except ValueError as error:
+        raise InvalidRequest.field("EMAIL", str(error)) from None
+    auth.set_admin_email(wanted)
+    print(f"the admin logs in as {wanted}")
     return 0
 
 

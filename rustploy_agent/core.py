@@ -11,6 +11,7 @@ from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import Unavailable
 from rustploy_agent.ingress import Ingress
+from rustploy_agent.resets import Resets
 from rustploy_agent.routing import Routing
 from rustploy_agent.systemd import Systemd
 from rustploy_agent.worker import Worker
@@ -27,6 +28,7 @@ class Core:
     worker: Worker
     slow: threading.BoundedSemaphore
     routing: Routing
+    resets: Resets
 
     @contextlib.contextmanager
     def slow_request(self) -> Iterator[None]:
@@ -50,4 +52,5 @@ def compose(settings: Settings) -> Core:
         Worker(settings, systemd, applier),
         slow,
         Routing(settings, Ingress(settings.paths.ingress_socket)),
+        Resets(settings.mail),
     )

@@ -15,6 +15,7 @@ from rustploy_agent.api import (
     errors,
     health,
     reference,
+    resets,
     sessions,
     tokens,
 )
@@ -28,7 +29,7 @@ def create_app(core: Core) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.extensions["rustploy"] = core
     app.url_map.strict_slashes = False
-    for module in (apps, env, deployments, tokens, sessions, reference):
+    for module in (apps, env, deployments, tokens, sessions, resets, reference):
         app.register_blueprint(module.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, name="health-alias", url_prefix="/")

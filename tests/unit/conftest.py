@@ -19,6 +19,7 @@ from rustploy_agent import config, environment, models, vault
 from rustploy_agent.api import create_app
 from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
+from rustploy_agent.resets import Resets
 from rustploy_agent.routing import Routing
 from rustploy_agent.worker import Worker
 from tests.unit.caddy import Caddy
@@ -85,7 +86,7 @@ def core(settings: config.Settings, opened: None, manager: Manager, accounts: No
     applier = Applier(settings, door)
     slow = threading.BoundedSemaphore(settings.threads)
     worker = Worker(settings, door, applier)
-    yield Core(settings, door, applier, worker, slow, Routing(settings, Caddy()))
+    yield Core(settings, door, applier, worker, slow, Routing(settings, Caddy()), Resets(settings.mail))
     _leave_no_work(manager)
     worker.stop()
 

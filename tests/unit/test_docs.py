@@ -50,7 +50,7 @@ def test_every_request_that_is_shown_is_served() -> None:
 def test_every_command_that_is_shown_is_understood() -> None:
     shown = [(page, words) for page in PAGES for words in COMMAND.findall(page.read_text(encoding="utf-8"))]
     assert len(shown) > 5
-    needs = {"token create": ["--name", "x", "--scope", "read"], "token revoke": ["x"]}
+    needs = {"token create": ["--name", "x", "--scope", "read"], "token revoke": ["x"], "admin set-email": ["a@b"]}
     for page, words in shown:
         command = " ".join(words.split()[: 1 if words.startswith("doctor") else 2])
         try:
@@ -68,6 +68,7 @@ def test_the_man_page_has_every_command() -> None:
         "token revoke",
         "admin init",
         "admin reset-password",
+        "admin set-email",
         "key init",
         "key check",
         "key replace",

@@ -36,6 +36,7 @@ DOORS = {
     "peewee": {"models", "migrations", "apps", "auth", "releases", "worker", "api.errors"},
     "flask": {"api", "server"},
     "argon2": {"passwords"},
+    "smtplib": {"mail"},
     "cryptography": {"x509"},
     "idna": {"names"},
     "nacl": {"vault"},
@@ -43,7 +44,21 @@ DOORS = {
     "waitress": {"server", "refusals"},
 }
 #: What stands at the bottom, and what knows only the bottom.
-GROUND = {"errors", "fields", "names", "clock", "units", "config", "files", "precedence", "ballast", "caddy", "routes"}
+GROUND = {
+    "errors",
+    "fields",
+    "names",
+    "clock",
+    "units",
+    "config",
+    "files",
+    "precedence",
+    "ballast",
+    "caddy",
+    "routes",
+} | {
+    "mail",
+}
 DOOR_MODULES = {"systemd", "journal", "process", "health", "ingress", "dns"}
 
 
