@@ -1,6 +1,6 @@
 """The machine that apply works on: its accounts, files and commands."""
 # pathlib takes as long to load as everything else here together.
-# ruff: noqa: PTH103, PTH104, PTH105, PTH106, PTH108, PTH110, PTH112, PTH119, PTH120, PTH123
+# ruff: noqa: PTH102, PTH103, PTH104, PTH105, PTH106, PTH108, PTH110, PTH112, PTH119, PTH120, PTH123
 
 from __future__ import annotations
 
@@ -94,10 +94,18 @@ class Host:
         if os.path.isdir(self.root + path) and not os.listdir(self.root + path):
             os.rmdir(self.root + path)
 
-    def remove_tree(self, path: str) -> None:
-        """Never follows a link. Only root may be able to replace what stands before the last part of `path`."""
+    def put_aside(self, path: str, trash: str) -> None:
+        """Gone at once, whatever it is; a link goes itself. Only root may be able to replace what stands before it."""
         if os.path.lexists(self.root + path):
-            self.run("/usr/bin/rm", "-rf", "--one-file-system", "--", self.root + path)
+            if not os.path.isdir(self.root + trash):
+                os.mkdir(self.root + trash, 0o700)
+            os.rename(self.root + path, f"{self.root}{trash}/{os.path.basename(path)}.{os.urandom(8).hex()}")
+            sync(self.root + trash)
+            sync(os.path.dirname(self.root + path))
+
+    def entries(self, path: str) -> list[str]:
+        """Names in a directory; none when it is not there."""
+        return os.listdir(self.root + path) if os.path.isdir(self.root + path) else []
 
     def owner(self, path: str) -> int | None:
         """The user id of a directory; None when it is not there or something else."""

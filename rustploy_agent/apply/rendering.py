@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 STATE = "/var/lib/rustploy"
+#: On the file system of what it is for, and no name that an app could have.
+TRASH = f"{STATE}/apps/.trash"
 UNITS = "/etc/systemd/system"
 NOLOGIN = "/usr/sbin/nologin"
 HEADER = "# Written by rustploy-apply; changes are overwritten.\n"

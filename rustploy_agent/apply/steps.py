@@ -11,7 +11,7 @@ import sys
 
 from rustploy_agent.apply import rendering, wish
 from rustploy_agent.apply.host import Host
-from rustploy_agent.apply.rendering import STATE, UNITS
+from rustploy_agent.apply.rendering import STATE, TRASH, UNITS
 from rustploy_agent.apply.wish import Refused
 
 TYPE_CHECKING = False  # what type checkers take for typing's, without loading typing
@@ -23,6 +23,7 @@ DESIRED, RESULT = f"{STATE}/agent/desired.json", f"{STATE}/apply/result.json"
 RELOAD = f"{STATE}/apply/reload-pending"
 SYSUSERS, TMPFILES = "/etc/sysusers.d/rustploy-apps.conf", "/etc/tmpfiles.d/rustploy-apps.conf"
 WANTS = f"{UNITS}/rustploy-apps.target.wants"
+SWEEP = "rustploy-sweep.service"
 TEMPLATE = "/usr/lib/systemd/system/rustploy-app@.service"
 UNIT = re.compile(r"(rustploy-(?:app@([a-z0-9-]+)-[a-z0-9]+-[ab]|(?:fetch|build|task)@([a-z0-9-]+))\.service)\.d")
 
@@ -114,7 +115,7 @@ def remove_app(host: Host, app: str) -> None:
     if app not in before:
         return
     check_accounts(host, app)
-    host.remove_tree(f"{STATE}/apps/{app}")
+    host.put_aside(f"{STATE}/apps/{app}", TRASH)
     for account, _, _ in rendering.accounts(app):
         remove_account(host, account)
     host.write(TMPFILES, rendering.tmpfiles(sorted(before - {app})))
@@ -154,7 +155,7 @@ def fulfil(host: Host, desired: dict[str, Any]) -> dict[str, Any]:
     reload(host)
     gone = each(going, refused, lambda name: remove_app(host, name))
     slugs = {slug: f"{STATE}/apps/{name}/slugs/{slug}" for name in names for slug in apps[name]["remove_slugs"]}
-    slugs_gone = each(slugs, {}, lambda slug: host.remove_tree(slugs[slug]))
+    slugs_gone = each(slugs, {}, lambda slug: host.put_aside(slugs[slug], TRASH))
     outcome = {name: {"ok": name not in refused, "error": refused.get(name)} for name in [*names, *refused]}
     return {"apps": outcome, "removed_apps": gone, "removed_slugs": slugs_gone}
 
@@ -176,6 +177,15 @@ def carry_out(host: Host) -> dict[str, Any]:
     return result
 
 
+def start_sweep(host: Host) -> None:
+    """What was put aside, in this run or in one before a reboot, is removed without anybody waiting for it."""
+    if host.entries(TRASH):
+        try:
+            host.run("/usr/bin/systemctl", "--no-block", "start", SWEEP)
+        except Refused as error:
+            sys.stderr.write(f"{error}\n")
+
+
 def main(host: Host) -> int:
     """0 when the file was carried out, though single apps may have been refused; 1 when it was refused as a whole."""
     lock = os.open(f"{host.root}{STATE}/apply", os.O_RDONLY)
@@ -187,4 +197,5 @@ def main(host: Host) -> int:
         host.write(RESULT, json.dumps(result) + "\n", 0o640, agent.gr_gid if agent else -1)
         return 0 if result["ok"] else 1
     finally:
+        start_sweep(host)
         os.close(lock)

@@ -224,8 +224,33 @@ def test_removing_a_slug_never_leaves_its_directory(hand: ByHand) -> None:
     applied = hand.apply(desired(GOOD | {"remove_slugs": [link, deep, UUID.replace("0001", "0003")]}))
     assert applied.result["removed_slugs"] == [link, deep, UUID.replace("0001", "0003")]
     assert machine.run(["ls", "-A", SLUGS]).stdout == ""
+    machine.wait_for(lambda: machine.run(["ls", "-A", f"{APPS}/.trash"]).stdout == "", 60, "it to be swept away")
     assert machine.read(f"{APPS}/kept/data/precious") == "precious\n"
     assert machine.read("/var/tmp/precious/file") == "x\n"
+
+
+def test_a_huge_slug_holds_nobody_up_and_a_broken_off_sweep_is_taken_up_again(hand: ByHand) -> None:
+    """A build may leave a million files; whoever deploys next must not wait until they are gone."""
+    machine, sweep = hand.machine, "rustploy-sweep.service"
+    slow = "/run/systemd/system/rustploy-sweep.service.d/slow.conf"
+    machine.write(slow, "[Service]\nExecStartPre=/bin/sleep 600\n")
+    machine.run(["systemctl", "daemon-reload"])
+    try:
+        machine.run(["sh", "-c", f"mkdir -p {SLUGS}/{UUID}/app; cd {SLUGS}/{UUID}/app; seq 1000 | xargs touch"])
+        assert hand.apply(desired(GOOD | {"remove_slugs": [UUID]})).result["removed_slugs"] == [UUID]
+        assert hand.property(sweep, "ActiveState") == "activating"
+        assert hand.apply(desired(GOOD)).status == 0, "apply waited for the sweep"
+        assert machine.run(["ls", "-A", SLUGS]).stdout == ""
+        seen = machine.run(["ls", f"{APPS}/.trash"], user="rustploy", check=False)
+        assert seen.returncode != 0, "what apps left is nobody's to read"
+        machine.run(["systemctl", "stop", sweep])
+    finally:
+        machine.run(["rm", slow])
+        machine.run(["systemctl", "daemon-reload"])
+    assert machine.run(["ls", "-A", f"{APPS}/.trash"]).stdout != ""
+    hand.run_apply()
+    machine.wait_for(lambda: machine.run(["ls", "-A", f"{APPS}/.trash"]).stdout == "", 60, "it to be swept away")
+    machine.wait_for(lambda: hand.property(sweep, "Result") == "success", 20, "the sweep to end well")
 
 
 def test_an_absent_app_is_left_alone(hand: ByHand) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rustploy_agent.apply import rendering, steps, wish
+from rustploy_agent.apply import rendering, steps, sweep, wish
 from rustploy_agent.apply.host import Host
 from rustploy_agent.apply.wish import Refused
 from tests.integration.byhand import app, desired, process, slot
@@ -98,7 +98,11 @@ class Fake(Host):
         del self.users[name]
 
     def rm(self, path: str) -> None:
-        shutil.rmtree(path)
+        """As the real one: a link goes, not what it points to."""
+        if Path(path).is_symlink():
+            Path(path).unlink()
+        else:
+            shutil.rmtree(path)
 
     def rendered(self) -> dict[str, str]:
         """Path to text or target, of everything in the unit directory."""
@@ -315,6 +319,46 @@ def test_a_run_killed_at_any_operation_is_completed_by_the_next(tmp_path: Path, 
             break
         at += 1
     assert at >= 5
+
+
+def test_what_is_removed_is_gone_at_once_and_swept_away_by_another_unit(host: Fake) -> None:
+    """A release of a million files else holds up everybody's deployments for as long as its removal takes."""
+    trash = Path(host.root + rendering.TRASH)
+    host.apply(desired(BLOG, app("shop", process())))
+    assert not [command for command in host.commands if steps.SWEEP in command], "nothing is there to sweep"
+    slug, link = Path(f"{host.root}{steps.STATE}/apps/shop/slugs/{UUID}"), UUID.replace("1", "2")
+    (slug / "app").mkdir(parents=True)
+    slug.with_name(link).symlink_to(slug.parents[1] / "data")
+    result = host.apply(desired(app("shop", process(), remove_slugs=[UUID, link]), remove_apps=["blog"]))
+    assert (result["removed_slugs"], result["removed_apps"]) == ([UUID, link], ["blog"])
+    assert not slug.exists() and not Path(f"{host.root}{steps.STATE}/apps/blog").exists()
+    assert sorted(path.name.partition(".")[0] for path in trash.iterdir()) == sorted([UUID, link, "blog"])
+    assert trash.stat().st_mode & 0o777 == 0o700, "what was private must stay so"
+    assert not [command for command in host.commands if command[0].endswith("/rm")]
+    assert host.commands[-1] == ("/usr/bin/systemctl", "--no-block", "start", steps.SWEEP)
+    assert sweep.main(host) == 0
+    assert list(trash.iterdir()) == []
+    assert (slug.parents[1] / "data").is_dir()
+
+
+def test_a_sweep_takes_what_comes_meanwhile_and_gives_up_on_what_stays(host: Fake, monkeypatch: Any) -> None:
+    """Else what came while it ran stays until the next deployment, and what cannot go keeps it busy for ever."""
+    trash = Path(host.root + rendering.TRASH)
+    (trash / "stays").mkdir(parents=True)
+    (trash / "goes").mkdir()
+
+    def rm(self: Fake, path: str) -> None:
+        if path.endswith("stays"):
+            raise Refused("busy")
+        shutil.rmtree(path)
+        if path.endswith("goes"):
+            (trash / "came").mkdir()
+
+    monkeypatch.setattr(Fake, "rm", rm)
+    assert sweep.main(host) == 1
+    assert [path.name for path in trash.iterdir()] == ["stays"]
+    (trash / "stays").rmdir()
+    assert sweep.main(host) == 0
 
 
 def test_a_directory_that_apply_did_not_make_is_not_removed(host: Fake) -> None:
