@@ -221,6 +221,55 @@ class Token(Model):
     last_used_at_unix_ms = peewee.IntegerField(null=True)
 
 
+class Connection(Model):
+    """An app and the repository of a git host whose pushes are deployed; `repository` is owner/repo in lower case."""
+
+    app = peewee.ForeignKeyField(App, on_delete="CASCADE")
+    provider = peewee.TextField()
+    owner = peewee.TextField()
+    repo = peewee.TextField()
+    repository = peewee.TextField()
+    branch = peewee.TextField(null=True)
+    installation_id = peewee.IntegerField(null=True)
+    sealed_secret = peewee.TextField(null=True)
+    updated_at_unix_ms = peewee.IntegerField(default=now_ms)
+
+
+class HostSecret(Model):
+    """The secret of a git host for all its repositories."""
+
+    provider = peewee.TextField(primary_key=True)
+    sealed = peewee.TextField()
+    updated_at_unix_ms = peewee.IntegerField(default=now_ms)
+
+
+class Delivery(Model):
+    """What came from a git host, never its body. `reason` says why nothing was deployed; None if something was."""
+
+    id = peewee.TextField(primary_key=True, default=new_id)
+    provider = peewee.TextField()
+    valid = peewee.BooleanField()
+    event = peewee.TextField(null=True)
+    delivery_id = peewee.TextField(null=True)
+    proof_sha256 = peewee.TextField(null=True)
+    repository = peewee.TextField(null=True)
+    branch = peewee.TextField(null=True)
+    commit_sha = peewee.TextField(null=True)
+    reason = peewee.TextField(null=True)
+    times = peewee.IntegerField(default=1)
+    created_at_unix_ms = peewee.IntegerField(default=now_ms)
+    last_at_unix_ms = peewee.IntegerField(default=now_ms)
+
+
+class DeliveryTarget(Model):
+    """What a delivery meant for one app, which may be gone by now."""
+
+    delivery = peewee.ForeignKeyField(Delivery, on_delete="CASCADE")
+    app_id = peewee.TextField()
+    deployment_id = peewee.TextField(null=True)
+    reason = peewee.TextField(null=True)
+
+
 class Meta(Model):
     key = peewee.TextField(primary_key=True)
     value = peewee.TextField()

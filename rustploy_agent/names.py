@@ -20,6 +20,7 @@ BUILDPACK = re.compile(r"[a-z][a-z0-9]{0,31}")
 SCP_LIKE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^:\s]\S*")
 TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")
 HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+WEBHOOK_SECRET = re.compile(r"[!-~]{16,255}")
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 
 #: Set by the platform or by the shell itself, so a value given for them would not arrive.
@@ -163,6 +164,20 @@ def repository_part(value: object) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_.][A-Za-z0-9_.-]*)*", part) or ".." in part:
         raise ValueError("must be letters, digits, '.', '_' and '-'")
     return part
+
+
+def repository_name(value: object) -> str:
+    """The last part of a hosted repository's path, as its host writes it in a webhook."""
+    part = repository_part(value)
+    if "/" in part or part.endswith(".git"):
+        raise ValueError("must be the repository's name alone, without owner and without .git")
+    return part
+
+
+def webhook_secret(value: object) -> str:
+    if not isinstance(value, str) or not WEBHOOK_SECRET.fullmatch(value):
+        raise ValueError("must be 16 to 255 printable ASCII characters without spaces; openssl rand -hex 32 makes one")
+    return value
 
 
 def token_name(value: object) -> str:

@@ -43,5 +43,10 @@ def release_command(manifest: Manifest, processes: Mapping[str, str]) -> str | N
     return command if _get(manifest, "migrations", "enabled") else processes.get(RELEASE)
 
 
+def deploy_branch(requested: str | None, manifest: Manifest, imported: str | None, default: str | None) -> str | None:
+    """The branch whose pushes are deployed by themselves."""
+    return requested or _get(manifest, "deploy", "auto_deploy_branch") or imported or default
+
+
 def _get(manifest: Manifest, section: str, key: str) -> Any:
     return ((manifest or {}).get(section) or {}).get(key)

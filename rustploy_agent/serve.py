@@ -10,8 +10,9 @@ from typing import NoReturn
 
 from systemd.daemon import listen_fds, notify
 
-from rustploy_agent import ballast, environment, listening
+from rustploy_agent import ballast, environment, listening, spool, webhooks
 from rustploy_agent.api import create_app
+from rustploy_agent.api.resource import LARGEST_BODY
 from rustploy_agent.config import Settings
 from rustploy_agent.core import compose
 from rustploy_agent.errors import AgentError
@@ -32,7 +33,8 @@ def serve(settings: Settings) -> NoReturn:
     settle(settings, core.systemd, core.applier)
     ballast.lay(settings.paths)
     core.routing.update()
-    server = Server(create_app(core), sockets, settings.threads)
+    channel = spool.channel_class(LARGEST_BODY, webhooks.may_be_large)
+    server = Server(create_app(core), sockets, settings.threads, channel)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.drain, name="drain", daemon=True).start())
     core.worker.start()
     core.routing.watch()

@@ -20,7 +20,9 @@ DRAIN_SECONDS, UNREAD_SECONDS = 3, 0.1
 
 
 class Server:
-    def __init__(self, app: Flask, sockets: list[socket.socket], threads: int) -> None:
+    def __init__(
+        self, app: Flask, sockets: list[socket.socket], threads: int, channel: type[Channel] = Channel
+    ) -> None:
         """Forwarding headers stay: nothing trusts them, only they tell the bootstrap rule of a proxy."""
         self._map: dict[int, Any] = {}
         create_server(
@@ -39,7 +41,7 @@ class Server:
         )
         self._doors = [one for one in self._map.values() if isinstance(one, BaseWSGIServer)]
         for door in self._doors:
-            door.channel_class = Channel
+            door.channel_class = channel
 
     def run(self) -> None:
         """Until `close`. Waitress's own loop would wake for its maintenance without any connection to maintain."""

@@ -62,6 +62,10 @@ class Worker:
 
     def enqueue(self, deployment: Deployment) -> None:
         """Durable when it returns. A newer request supersedes those of the same app that have not begun."""
+        self.announce(self.record(deployment))
+
+    def record(self, deployment: Deployment) -> list[Deployment]:
+        """`enqueue` inside a transaction; what it returns is to be told to `announce` after the commit."""
         with database.atomic("IMMEDIATE"):
             reservation.take(deployment)
             waiting = list(Deployment.select().where(Deployment.app == deployment.app, Deployment.status.in_(WAITING)))
@@ -71,9 +75,13 @@ class Worker:
             if not App.select().where(App.id == deployment.app_id, ~App.deleting).exists():
                 raise NotFound("the app was deleted meanwhile", code="app_not_found")
             deployment.save(force_insert=True)
+        return waiting
+
+    def announce(self, superseded: list[Deployment]) -> None:
+        """Not inside a transaction: `wake` waits for a thread that looks for work, and that may wait for its end."""
         self.wake()
-        for older in waiting:
-            events.deployment_finished.send(older)
+        for deployment in superseded:
+            events.deployment_finished.send(deployment)
 
     def cancel(self, deployment: Deployment) -> None:
         """A waiting deployment ends at once, a running one at its next look; after the switch it is too late."""

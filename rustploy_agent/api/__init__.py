@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from flask import Flask, request
+from flask import Flask, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from rustploy_agent import ballast
 from rustploy_agent.api import (
     apps,
     conditional,
+    deliveries,
     deployments,
     env,
     envelope,
     errors,
     health,
+    integrations,
     reference,
     resets,
     sessions,
     tokens,
+    webhooks,
 )
+from rustploy_agent.api.resource import LARGEST_BODY
 from rustploy_agent.core import Core
 
-LARGEST_BODY = 1024 * 1024
+RESOURCES = (
+    apps,
+    env,
+    deployments,
+    integrations,
+    webhooks,
+    deliveries,
+    tokens,
+    sessions,
+    resets,
+    reference,
+)
 
 
 def create_app(core: Core) -> Flask:
@@ -29,7 +44,7 @@ def create_app(core: Core) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.extensions["rustploy"] = core
     app.url_map.strict_slashes = False
-    for module in (apps, env, deployments, tokens, sessions, resets, reference):
+    for module in RESOURCES:
         app.register_blueprint(module.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, name="health-alias", url_prefix="/")
@@ -44,7 +59,8 @@ def create_app(core: Core) -> Flask:
 
 def _refuse_huge_body() -> None:
     """werkzeug 2 holds forms to MAX_CONTENT_LENGTH, but not JSON. Waitress gives every body a length, chunked too."""
-    if (request.content_length or 0) > LARGEST_BODY:
+    view = current_app.view_functions.get(request.endpoint or "")
+    if (request.content_length or 0) > getattr(view, "largest_body", LARGEST_BODY):
         raise RequestEntityTooLarge
 
 

@@ -19,24 +19,32 @@ from rustploy_agent.fields import Fields, integer
 from rustploy_agent.models import Session
 
 View = TypeVar("View", bound=Callable[..., Any])
-#: For routes that anybody may call, and for those that need a session, whoever's it is.
-ANYBODY, SESSION = "anybody", "session"
+#: For routes that anybody may call, for those that need a session, whoever's it is, and for those whose view looks for
+#: the proof of a shared secret itself.
+ANYBODY, SESSION, SIGNATURE = "anybody", "session", "signature"
+LARGEST_BODY = 1024 * 1024
 COOKIE = "rustploy_session"
 #: What a browser says of a request that this very site, or the person at the address bar, has caused.
 OWN_SITE = ("same-origin", "none")
 
 
 class Resource(Blueprint):
-    """A blueprint whose routes must say who may call them: `read`, `deploy`, `admin`, ANYBODY or SESSION.
+    """A blueprint whose routes must say who may call them: `read`, `deploy`, `admin`, ANYBODY, SESSION or SIGNATURE.
 
     A token that is restricted to apps gets to routes below `<app_id>` of these apps. Others refuse it, unless they are
     `filtered`: their view shows and touches only what `g.caller.apps` has.
     """
 
     def route(
-        self, rule: str, *, scope: str | None = None, filtered: bool = False, **options: Any
+        self,
+        rule: str,
+        *,
+        scope: str | None = None,
+        filtered: bool = False,
+        largest_body: int = LARGEST_BODY,
+        **options: Any,
     ) -> Callable[[View], View]:
-        if scope not in (*auth.SCOPES, ANYBODY, SESSION):
+        if scope not in (*auth.SCOPES, ANYBODY, SESSION, SIGNATURE):
             raise TypeError(f"route {rule} must declare its scope")
 
         def register(view: View) -> View:
@@ -49,6 +57,7 @@ class Resource(Blueprint):
 
             checked.scope = scope  # type: ignore[attr-defined]
             checked.filtered = filtered  # type: ignore[attr-defined]
+            checked.largest_body = largest_body  # type: ignore[attr-defined]
             self.add_url_rule(rule, view.__name__, checked, **options)
             return view
 
@@ -61,7 +70,7 @@ def core() -> Core:
 
 
 def authorise(scope: str) -> None:
-    if scope == ANYBODY:
+    if scope in (ANYBODY, SIGNATURE):
         return
     if scope == SESSION:
         g.session = _session()

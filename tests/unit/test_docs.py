@@ -12,7 +12,7 @@ from rustploy_agent.config import Paths
 from tests.unit import contract
 
 TREE = Path(__file__).parents[2]
-PAGES = sorted([*TREE.glob("*.md"), *(TREE / "docs").glob("*.md")])
+PAGES = sorted([*TREE.glob("*.md"), *(TREE / "docs").rglob("*.md")])
 COMMAND = re.compile(r"rustploy-agent ((?:token|admin|key|doctor)[ a-z-]*)")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(#[^)\s]+)?\)")
 

@@ -41,7 +41,7 @@ DOORS = {
     "idna": {"names"},
     "nacl": {"vault"},
     "yaml": {"manifest", "config"},
-    "waitress": {"server", "refusals"},
+    "waitress": {"server", "refusals", "spool"},
 }
 #: What stands at the bottom, and what knows only the bottom.
 GROUND = {

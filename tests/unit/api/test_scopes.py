@@ -10,10 +10,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from rustploy_agent import auth
+from rustploy_agent import auth, integrations, webhooks
 from rustploy_agent.api.client import FORWARDED
 from rustploy_agent.api.resource import Resource
 from rustploy_agent.clock import now_ms
+from rustploy_agent.core import Core
 from rustploy_agent.models import App, Meta, Token, User
 from tests.unit.api.conftest import REPOSITORY
 
@@ -24,6 +25,7 @@ ALLOWED = {
     "deploy": {"deploy", "admin", "person"},
     "admin": {"admin", "person"},
     "session": {"person"},
+    "signature": set(),
 }
 #: A person's browser, made to ask by a page that is not ours.
 FOREIGN = {
@@ -39,9 +41,12 @@ def bearer(secret: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def credentials(token: Callable[..., str], api: Flask) -> dict[str, dict[str, str]]:
-    """Headers for each kind of caller."""
+def credentials(token: Callable[..., str], api: Flask, core: Core) -> dict[str, dict[str, str]]:
+    """Headers for each kind of caller. The git hosts' secrets are set, so that a call without them is a stranger's."""
     from rustploy_agent import sessions
+
+    for host in webhooks.PROVIDERS.values():
+        integrations.set_secret(host, "a-secret-of-the-host", core.settings.paths)
 
     good = token("read")
     wrong_sum = good[:-1] + ("0" if good[-1] != "0" else "1")
@@ -92,6 +97,7 @@ def test_each_route_lets_in_whom_its_scope_names_and_nobody_else(
             assert status not in (401, 403), f"{kind} is kept from {method} {path}"
         else:
             without = 403 if kind in FOREIGN or (kind in ("read", "deploy") and scope != "session") else 401
+            without = 401 if scope == "signature" else without  # it looks at no other credentials
             assert status == without, f"{kind} got {status} from {method} {path}"
         walked += 1
     assert walked > 20

@@ -1,0 +1,110 @@
+"""Apps connected to repositories of git hosts, and the secrets by which the hosts are known.
+
+A host's secret speaks for all its repositories on this server, an app's own only for that app.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rustploy_agent import precedence, vault
+from rustploy_agent.clock import now_ms
+from rustploy_agent.config import Paths
+from rustploy_agent.errors import NotFound
+from rustploy_agent.models import App, Connection, HostSecret, Release, Slug, database
+from rustploy_agent.webhooks import Provider
+
+
+def connect(app: App, provider: Provider, secret: str | None, paths: Paths, **about: Any) -> Connection:
+    """Connects, or connects anew: its own secret stays if no other is given and the repository is the same."""
+    repository = f"{about['owner']}/{about['repo']}".lower()
+    sealed = None if secret is None else vault.unlock(paths).seal(secret, "webhook", provider.name, app.id)
+    with database.atomic("IMMEDIATE"):
+        before = Connection.get_or_none(Connection.app == app, Connection.provider == provider.name)
+        if before is not None and before.repository == repository:
+            sealed = sealed or before.sealed_secret
+        if before is not None:
+            before.delete_instance()
+        connection: Connection = Connection.create(
+            app=app, provider=provider.name, repository=repository, sealed_secret=sealed, **about
+        )
+    return connection
+
+
+def find(app: App, provider: Provider) -> Connection:
+    connection: Connection | None = Connection.get_or_none(Connection.app == app, Connection.provider == provider.name)
+    if connection is None:
+        raise NotFound(
+            f"the app is not connected to {provider.title}; POST to the same path connects it",
+            code="integration_not_found",
+        )
+    return connection
+
+
+def of_repository(provider: Provider, repository: str) -> list[Connection]:
+    """Those of apps that are not just being removed."""
+    return list(
+        Connection.select(Connection, App)
+        .join(App)
+        .where(Connection.provider == provider.name, Connection.repository == repository, ~App.deleting)
+        .order_by(App.name)
+    )
+
+
+def branch_of(connection: Connection, default: str | None = None) -> str | None:
+    """The branch whose pushes are deployed; `default` is the repository's own, where the host has told it."""
+    app = connection.app
+    return precedence.deploy_branch(connection.branch, newest_manifest(app), (app.source or {}).get("branch"), default)
+
+
+def newest_manifest(app: App) -> dict[str, Any] | None:
+    """That of the release that serves; before there is one, that of the import."""
+    slug = Slug.select().join(Release).where(Release.id == app.active_release_id).first()
+    manifest: dict[str, Any] | None = app.manifest if slug is None else slug.manifest
+    return manifest
+
+
+def set_secret(provider: Provider, secret: str, paths: Paths) -> None:
+    sealed, now = vault.unlock(paths).seal(secret, "webhook", provider.name), now_ms()
+    HostSecret.insert(provider=provider.name, sealed=sealed, updated_at_unix_ms=now).on_conflict(
+        conflict_target=[HostSecret.provider],
+        update={HostSecret.sealed: sealed, HostSecret.updated_at_unix_ms: now},
+    ).execute()
+
+
+def forget_secret(provider: Provider) -> None:
+    if not HostSecret.delete().where(HostSecret.provider == provider.name).execute():
+        raise NotFound(f"there is no secret for {provider.title}", code="secret_not_found")
+
+
+def configured(provider: Provider) -> bool:
+    """Whether there is any secret that a delivery of this host could prove."""
+    own = Connection.select().where(Connection.provider == provider.name, Connection.sealed_secret.is_null(False))
+    return bool(HostSecret.select().where(HostSecret.provider == provider.name).exists() or own.exists())
+
+
+@dataclass(frozen=True)
+class Voucher:
+    """Whom a delivery's proof speaks for: every app, or those connections whose own secret it proves."""
+
+    everybody: bool
+    connections: frozenset[int] = frozenset()
+
+    def covers(self, connection: Connection) -> bool:
+        return self.everybody or connection.id in self.connections
+
+
+def vouch(provider: Provider, proof: str, body: bytes, paths: Paths) -> Voucher | None:
+    """None when the proof fits no secret: the host's, or that of an app whose repository the body names."""
+    box = vault.unlock(paths)
+    host = HostSecret.get_or_none(HostSecret.provider == provider.name)
+    if host is not None and provider.proves(proof, box.open(host.sealed, "webhook", provider.name), body):
+        return Voucher(everybody=True)
+    proven = set()
+    for repository in provider.claims(body):
+        for one in of_repository(provider, repository):
+            own = one.sealed_secret and box.open(one.sealed_secret, "webhook", provider.name, one.app_id)
+            if own and provider.proves(proof, own, body):
+                proven.add(one.id)
+    return Voucher(everybody=False, connections=frozenset(proven)) if proven else None
