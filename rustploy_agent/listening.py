@@ -35,9 +35,9 @@ def addresses(settings: Settings) -> list[Address]:
 def hold(settings: Settings) -> int:
     """As root: systemd listens on these addresses when this returns, from now on and early at every boot."""
     first, *others = addresses(settings)
-    wanted = [first, *filter(_exists, others)]
+    wanted = [written(first), *(written(one) for one in others if _exists(one)), str(settings.paths.api_socket)]
     listening, active = _loaded()
-    if listening != [f"{written(one)} (Stream)" for one in wanted] or not DROP_IN.is_file():
+    if listening != [f"{one} (Stream)" for one in wanted] or not DROP_IN.is_file():
         DROP_IN.parent.mkdir(exist_ok=True)
         files.replace(DROP_IN, render(wanted).encode(), mode=0o644)
         _systemctl("daemon-reload")
@@ -50,8 +50,8 @@ def hold(settings: Settings) -> int:
     return 0
 
 
-def render(wanted: list[Address]) -> str:
-    lines = [f"ListenStream={written(one)}" for one in wanted]
+def render(wanted: list[str]) -> str:
+    lines = [f"ListenStream={one}" for one in wanted]
     return "\n".join(["# Written by `rustploy-agent listen` from agent.yaml.", "[Socket]", "ListenStream=", *lines, ""])
 
 
@@ -62,17 +62,23 @@ def written(address: Address) -> str:
 
 def sockets(settings: Settings, descriptors: list[int]) -> list[socket.socket]:
     """Listening sockets: those that systemd passed, or our own where it holds none. Others it passed are closed."""
-    wanted = addresses(settings)
+    wanted: list[Address | str] = [*addresses(settings), str(settings.paths.api_socket)]
     found = []
     for passed in (socket.socket(fileno=descriptor) for descriptor in descriptors):
-        if passed.getsockname()[:2] in wanted:
+        if _name(passed) in wanted:
             found.append(passed)
         else:
             passed.close()
-    if wanted[0] not in [one.getsockname()[:2] for one in found]:
-        log.warning("%s does not hold %s; an app could take it at a restart", units.SOCKET, written(wanted[0]))
-        found.insert(0, own(wanted[0]))
+    first = addresses(settings)[0]
+    if first not in map(_name, found):
+        log.warning("%s does not hold %s; an app could take it at a restart", units.SOCKET, written(first))
+        found.insert(0, own(first))
     return found
+
+
+def _name(one: socket.socket) -> Address | str:
+    name: str | tuple[str, int] = one.getsockname()
+    return name if isinstance(name, str) else name[:2]
 
 
 def own(address: Address) -> socket.socket:

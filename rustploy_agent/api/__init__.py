@@ -23,6 +23,7 @@ from rustploy_agent.api import (
     webhooks,
 )
 from rustploy_agent.api.resource import LARGEST_BODY
+from rustploy_agent.api.forwarding import ByIngress
 from rustploy_agent.core import Core
 
 RESOURCES = (
@@ -54,6 +55,7 @@ def create_app(core: Core) -> Flask:
     app.before_request(lambda: _make_room(core))
     app.after_request(conditional.tag)
     errors.register(app)
+    app.wsgi_app = ByIngress(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 

@@ -29,7 +29,7 @@ def test_a_local_address_takes_its_namesake_along(settings: Settings, address: s
 
 
 def test_the_drop_in_says_all_addresses_and_forgets_others() -> None:
-    lines = listening.render([("127.0.0.1", 8080), ("::1", 8080)]).splitlines()
+    lines = listening.render(["127.0.0.1:8080", "[::1]:8080"]).splitlines()
     assert lines[1:] == ["[Socket]", "ListenStream=", "ListenStream=127.0.0.1:8080", "ListenStream=[::1]:8080"]
 
 
