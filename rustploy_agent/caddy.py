@@ -102,7 +102,7 @@ def _access_log(app: str) -> Json:
         "writer": {"output": "net", "address": JOURNAL},
         "encoder": {
             "format": "filter",
-            "wrap": {"format": "console", "time_format": "MESSAGE=", "line_ending": end},
+            "wrap": {"format": "console", "time_format": "MESSAGE=", "level_format": "lower", "line_ending": end},
             "fields": {name: {"filter": "delete"} for name in dropped},
         },
     }

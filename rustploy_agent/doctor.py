@@ -138,6 +138,24 @@ def _port(settings: Settings) -> Trouble:
     return f"{who} on port {port}", f"ss -ltnp sport = :{port}; listen.port in agent.yaml"
 
 
+def _ingress(settings: Settings) -> Trouble:
+    if not settings.ingress.enabled:
+        return None
+    look = f"systemctl status {units.INGRESS}; journalctl -u {units.INGRESS} -u {units.AGENT}"
+    tls = settings.ingress.tls != "off"
+    own = pwd.getpwnam("rustploy-ingress").pw_uid
+    for port in [settings.ingress.http_port, *([settings.ingress.https_port] if tls else [])]:
+        owners = listeners(port)
+        if owners - {own}:
+            return (
+                f"another program listens on port {port}",
+                f"ss -ltnp sport = :{port}; stop it, or choose another port below ingress in agent.yaml",
+            )
+        if not owners:
+            return f"it does not listen on port {port}", look
+    return None
+
+
 def _caddy(_: Settings) -> Trouble:
     state = process.run(["systemctl", "show", "--property=ActiveState", "--value", "caddy.service"], seconds=10).strip()
     if state == "active" and listeners(2019):
@@ -163,5 +181,6 @@ CHECKS: dict[str, Callable[[Settings], Trouble]] = {
     "disk space": _disk,
     "git": _git,
     "API port": _port,
+    "ingress": _ingress,
     "Caddy's admin API": _caddy,
 }

@@ -34,6 +34,12 @@ class Routing:
     def _on_change(self, _: App) -> None:
         self.update()
 
+    @property
+    def state(self) -> str:
+        if not self._settings.ingress.enabled:
+            return "off"
+        return "ok" if self.problem is None else "down"
+
     def update(self) -> None:
         """Brings the ingress to what the database says. A failure is told and healed later; it stops nothing."""
         try:

@@ -25,21 +25,25 @@ class Server:
     ) -> None:
         """Forwarding headers stay: nothing trusts them, only they tell the bootstrap rule of a proxy."""
         self._map: dict[int, Any] = {}
-        create_server(
-            app,
-            map=self._map,
-            sockets=sockets,
-            threads=threads,
-            connection_limit=1000,
-            ident=None,
-            clear_untrusted_proxy_headers=False,
-            channel_request_lookahead=1,
-            outbuf_high_watermark=1 << 20,
-            max_request_body_size=32 << 20,
-            max_request_header_size=64 << 10,
-            cleanup_interval=MAINTENANCE_SECONDS,
-        )
-        self._doors = [one for one in self._map.values() if isinstance(one, BaseWSGIServer)]
+        adjustments = {
+            "threads": threads,
+            "connection_limit": 1000,
+            "ident": None,
+            "clear_untrusted_proxy_headers": False,
+            "channel_request_lookahead": 1,
+            "outbuf_high_watermark": 1 << 20,
+            "max_request_body_size": 32 << 20,
+            "max_request_header_size": 64 << 10,
+            "cleanup_interval": MAINTENANCE_SECONDS,
+        }
+        dispatcher = None
+        # Waitress takes one kind of sockets at a time; the threads are the same.
+        for unix in (False, True):
+            alike = [one for one in sockets if (one.family == socket.AF_UNIX) == unix]
+            if alike:
+                create_server(app, map=self._map, sockets=alike, _dispatcher=dispatcher, **adjustments)
+                dispatcher = self._found_doors()[0].task_dispatcher
+        self._doors = self._found_doors()
         for door in self._doors:
             door.channel_class = channel
 
@@ -67,6 +71,9 @@ class Server:
 
     def close(self) -> None:
         self._in_loop(lambda: wasyncore.close_all(self._map))
+
+    def _found_doors(self) -> list[Any]:
+        return [one for one in self._map.values() if isinstance(one, BaseWSGIServer)]
 
     def _in_loop(self, action: Any) -> None:
         self._doors[0].trigger.pull_trigger(action)

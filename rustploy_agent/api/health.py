@@ -1,10 +1,10 @@
-"""GET /health: the API answers and its database can be read."""
+"""GET /health: the API answers and its database can be read; how the ingress is stands beside it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from rustploy_agent.api.resource import ANYBODY, Resource
+from rustploy_agent.api.resource import ANYBODY, Resource, core
 from rustploy_agent.models import database
 
 resource = Resource("health", __name__)
@@ -13,4 +13,4 @@ resource = Resource("health", __name__)
 @resource.route("/health", scope=ANYBODY)
 def health() -> dict[str, Any]:
     database.execute_sql("SELECT 1")
-    return {"status": "ok"}
+    return {"status": "ok", "ingress": core().routing.state}

@@ -24,6 +24,7 @@ PR_SET_PDEATHSIG = 1
 CLEAN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
 #: Apps answer at <app>.BASE_DOMAIN.
 BASE_DOMAIN = "apps.example.org"
+API_DOMAIN = "api.example.org"
 AS_USER = 'exec setpriv --reuid="$0" --regid="$(id -g "$0")" --init-groups --reset-env -- "$@"'
 T = TypeVar("T")
 
@@ -214,6 +215,7 @@ class Machine:
             "apps": {"ports": {"first": self.place.port + 10, "last": self.place.last_port}},
             "ingress": {"http_port": self.place.http_port, "https_port": self.place.port + 2, "tls": "off"}
             | {"base_domain": BASE_DOMAIN},
+            "api": {"domain": API_DOMAIN},
             "source": {"schemes": ["https", "ssh", "file"], "file_root": self.repositories.root},
         }
 
