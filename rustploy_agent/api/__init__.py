@@ -22,8 +22,8 @@ from rustploy_agent.api import (
     tokens,
     webhooks,
 )
-from rustploy_agent.api.resource import LARGEST_BODY
 from rustploy_agent.api.forwarding import ByIngress
+from rustploy_agent.api.resource import LARGEST_BODY
 from rustploy_agent.core import Core
 
 RESOURCES = (
