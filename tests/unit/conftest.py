@@ -80,13 +80,18 @@ def accounts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def core(settings: config.Settings, opened: None, manager: Manager, accounts: None) -> Iterator[Core]:
+def ingress() -> Caddy:
+    return Caddy()
+
+
+@pytest.fixture
+def core(settings: config.Settings, opened: None, manager: Manager, accounts: None, ingress: Caddy) -> Iterator[Core]:
     """With a worker that does not work: what is queued stays queued until a test calls `start`."""
     door = Door(manager)
     applier = Applier(settings, door)
     slow = threading.BoundedSemaphore(settings.threads)
     worker = Worker(settings, door, applier)
-    yield Core(settings, door, applier, worker, slow, Routing(settings, Caddy()), Resets(settings.mail))
+    yield Core(settings, door, applier, worker, slow, Routing(settings, ingress), Resets(settings.mail))
     _leave_no_work(manager)
     worker.stop()
 
