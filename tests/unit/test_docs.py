@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rustploy_agent.__main__ import _parser
 from rustploy_agent.config import Paths
+from tests.contract import runnable
 from tests.unit import contract
 
 TREE = Path(__file__).parents[2]
@@ -36,15 +38,27 @@ def test_lines_fit_a_screen(page: Path) -> None:
         assert len(line) <= 135 or line.startswith("|"), f"{page.name}:{number}"
 
 
+def requests(page: Path) -> Iterator[tuple[str, str, str]]:
+    """(line, method, path) of each curl that names the API."""
+    for line in re.findall(r"curl .*", page.read_text(encoding="utf-8")):
+        path = re.search(r"\$API(/[^\s\"]+)", line)
+        if path is not None:
+            method = re.search(r"--request (\S+)", line)
+            yield line, method[1] if method else "POST" if "--json" in line else "GET", contract.PREFIX + path[1]
+
+
 def test_every_request_that_is_shown_is_served() -> None:
     for page in PAGES:
-        for line in re.findall(r"curl .*", page.read_text(encoding="utf-8")):
-            path = re.search(r"\$API(/\S+)", line)
-            if path is None:
-                continue
-            method = re.search(r"--request (\S+)", line)
-            verb = method[1] if method else "POST" if "--json" in line else "GET"
-            assert contract.operation_of(verb, contract.PREFIX + path[1]), f"{page.name}: {line}"
+        for line, method, path in requests(page):
+            assert contract.operation_of(method, path), f"{page.name}: {line}"
+
+
+def test_every_operation_has_a_command_that_is_tried() -> None:
+    """On the pages that docs/api/README.md lists to be tried in order, which tests/contract/test_docs_api.py does."""
+    shown = [contract.operation_of(*request[1:]) for page in runnable.pages() for request in requests(page)]
+    known = {operation["operationId"] for operation in shown if operation}
+    missing = {one["operationId"] for one in contract.operations().values()} - known
+    assert missing == set(), "give each a curl on a page of docs/api"
 
 
 def test_every_command_that_is_shown_is_understood() -> None:
