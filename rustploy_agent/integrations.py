@@ -13,7 +13,7 @@ from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Paths
 from rustploy_agent.errors import NotFound
 from rustploy_agent.models import App, Connection, HostSecret, Release, Slug, database
-from rustploy_agent.webhooks import Provider
+from rustploy_agent.webhooks import Body, Provider
 
 
 def connect(app: App, provider: Provider, secret: str | None, paths: Paths, **about: Any) -> Connection:
@@ -95,7 +95,7 @@ class Voucher:
         return self.everybody or connection.id in self.connections
 
 
-def vouch(provider: Provider, proof: str, body: bytes, paths: Paths) -> Voucher | None:
+def vouch(provider: Provider, proof: str, body: Body, paths: Paths) -> Voucher | None:
     """None when the proof fits no secret: the host's, or that of an app whose repository the body names."""
     box = vault.unlock(paths)
     host = HostSecret.get_or_none(HostSecret.provider == provider.name)

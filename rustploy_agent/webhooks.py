@@ -12,11 +12,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from mmap import mmap
 
 from rustploy_agent.errors import InvalidRequest
 from rustploy_agent.fields import Fields, boolean, text
 from rustploy_agent.names import commit_sha, git_ref
 
+#: Bytes, or the file they lie in.
+Body = bytes | mmap
 #: What GitHub sends at most.
 LARGEST = 25 * 1024 * 1024
 BRANCHES, NO_COMMIT = "refs/heads/", "0" * 40
@@ -26,15 +29,15 @@ MOST_CLAIMS = 8
 IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
 
-def _hmac(prefix: str) -> Callable[[str, str, bytes], bool]:
-    def proves(proof: str, secret: str, body: bytes) -> bool:
+def _hmac(prefix: str) -> Callable[[str, str, Body], bool]:
+    def proves(proof: str, secret: str, body: Body) -> bool:
         expected = prefix + hmac.new(secret.encode(), body, "sha256").hexdigest()
         return hmac.compare_digest(expected.encode(), proof.encode("utf-8", "replace"))
 
     return proves
 
 
-def _shared(proof: str, secret: str, _: bytes) -> bool:
+def _shared(proof: str, secret: str, _: Body) -> bool:
     return hmac.compare_digest(secret.encode(), proof.encode("utf-8", "replace"))
 
 
@@ -50,7 +53,7 @@ class Provider:
     name: str
     title: str
     proof: str
-    proves: Callable[[str, str, bytes], bool]
+    proves: Callable[[str, str, Body], bool]
     event: str
     push: str
     delivery: tuple[str, ...]
@@ -58,7 +61,7 @@ class Provider:
     dated: bool = False
     installations: bool = False
 
-    def claims(self, body: bytes) -> set[str]:
+    def claims(self, body: Body) -> set[str]:
         """The repositories that the bytes name, vouched for by nobody: to choose secrets by, for nothing else."""
         named = re.compile(rb'"%s"\s*:\s*"([A-Za-z0-9_./-]{1,300})"' % self.repository[1].encode())
         return {match[1].decode().lower() for match in islice(named.finditer(body), MOST_CLAIMS)}

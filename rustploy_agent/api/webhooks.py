@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import mmap
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from flask import request
@@ -12,7 +16,8 @@ from rustploy_agent.api.envelope import parse_json
 from rustploy_agent.api.resource import LARGEST_BODY, SIGNATURE, Resource, core
 from rustploy_agent.deliveries import Outcome
 from rustploy_agent.errors import InvalidRequest, Unauthorized, Unavailable
-from rustploy_agent.webhooks import Letterhead, Provider
+from rustploy_agent.integrations import Voucher
+from rustploy_agent.webhooks import Body, Letterhead, Provider
 
 resource = Resource("webhooks", __name__)
 #: Large bodies are judged one after the other, so that a few of them do not fill the memory.
@@ -53,8 +58,11 @@ def _receive(provider: Provider) -> tuple[dict[str, Any], int]:
 
 def _judge(provider: Provider, letter: Letterhead, proof: str) -> Outcome:
     """The proof first; until it fits, the body is bytes and nothing of it is parsed."""
-    body, settings = _body(), core().settings
-    voucher = integrations.vouch(provider, proof, body, settings.paths)
+    with _body() as body:
+        return _believe(provider, letter, body, integrations.vouch(provider, proof, body, core().settings.paths))
+
+
+def _believe(provider: Provider, letter: Letterhead, body: Body, voucher: Voucher | None) -> Outcome:
     if voucher is None:
         raise _stranger(provider, letter, "proof_wrong", f"{provider.proof} fits no secret that is set here")
     if request.mimetype != "application/json":
@@ -70,11 +78,11 @@ def _judge(provider: Provider, letter: Letterhead, proof: str) -> Outcome:
         deliveries.note_ignored(provider, letter, "other_event")
         return Outcome()
     try:
-        push = webhooks.parse_push(provider, parse_json(body))
+        push = webhooks.parse_push(provider, parse_json(bytes(body)))
     except InvalidRequest:
         deliveries.note_ignored(provider, letter, "unreadable")
         raise
-    return deliveries.receive(provider, letter, push, voucher, settings, core().worker)
+    return deliveries.receive(provider, letter, push, voucher, core().settings, core().worker)
 
 
 def _stranger(provider: Provider, letter: Letterhead, reason: str, message: str) -> Unauthorized:
@@ -82,10 +90,19 @@ def _stranger(provider: Provider, letter: Letterhead, reason: str, message: str)
     return Unauthorized(message, code="invalid_signature")
 
 
-def _body() -> bytes:
-    """As it came; werkzeug's own reader would hold it to the size of all other requests."""
-    length = request.content_length or 0
-    body: bytes = request.environ["wsgi.input"].read(length)
+@contextlib.contextmanager
+def _body() -> Iterator[Body]:
+    """As it came. A large one is looked at in the server's file: what a stranger sends shall not lie in memory."""
+    source, length = request.environ["wsgi.input"], request.content_length or 0
+    if length <= LARGEST_BODY or isinstance(source, io.BytesIO):
+        yield _whole(source.read(length), length)
+        return
+    source.flush()
+    with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as body:
+        yield _whole(body, length)
+
+
+def _whole(body: Body, length: int) -> Body:
     if len(body) < length:
         raise Unavailable("too many large bodies are coming in; send it again in a while", code="busy")
     return body

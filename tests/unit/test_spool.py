@@ -20,7 +20,7 @@ from rustploy_agent.listening import own
 from rustploy_agent.server import Server
 from rustploy_agent.spool import Body, Places
 from rustploy_agent.webhooks import LARGEST, PROVIDERS, may_be_large
-from tests.unit.api.githost import SECRET, signature
+from tests.githost import SECRET, signature
 from tests.unit.waiting import until
 
 PATH = "/api/v1/integrations/github/webhook"

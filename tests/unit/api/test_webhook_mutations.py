@@ -12,8 +12,8 @@ from flask import Flask
 
 from rustploy_agent.models import Delivery, Deployment
 from rustploy_agent.webhooks import PROVIDERS
+from tests.githost import GitHost, bent, header
 from tests.unit.api.conftest import Client
-from tests.unit.api.githost import GitHost
 
 #: For each of the three hosts.
 MUTATIONS = 3_400
@@ -21,34 +21,9 @@ MUTATIONS = 3_400
 GROWTH = 1_000
 
 
-def bent(random: random.Random, data: bytes) -> bytes:
-    """One to three bytes changed, put in, taken out, or a piece doubled or cut off; never what it was."""
-    found = bytearray(data)
-    while bytes(found) == data:
-        for _ in range(random.randint(1, 3)):
-            at = random.randrange(len(found) + 1)
-            match random.randrange(5):
-                case 0:
-                    found[at : at + 1] = random.randbytes(1)
-                case 1:
-                    found[at:at] = random.randbytes(random.randint(1, 8))
-                case 2:
-                    del found[at : at + random.randint(1, 8)]
-                case 3:
-                    found[at:at] = found[at : at + 50]
-                case _:
-                    del found[at:]
-    return bytes(found)
-
-
 def blocks() -> int:
     gc.collect()
     return sys.getallocatedblocks()
-
-
-def header(value: bytes) -> str:
-    """As a server hands it on: any byte but those that would end the line. A server strips what is around."""
-    return bytes(byte for byte in value if byte not in b"\r\n\0").decode("latin-1").strip(" \t")
 
 
 @pytest.mark.parametrize("name", sorted(PROVIDERS))

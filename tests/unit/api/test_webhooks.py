@@ -15,8 +15,8 @@ from rustploy_agent.api import create_app
 from rustploy_agent.core import Core
 from rustploy_agent.models import App, Connection, Delivery, DeliveryTarget, Deployment
 from rustploy_agent.webhooks import LARGEST, PROVIDERS
+from tests.githost import COMMIT, GONE, SECRET, GitHost
 from tests.unit.api.conftest import Client
-from tests.unit.api.githost import COMMIT, GONE, SECRET, GitHost
 
 CONNECTION = {"owner": "anna", "repo": "blog", "branch": "main"}
 OWN = "a-secret-of-this-app"
