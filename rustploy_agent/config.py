@@ -124,6 +124,7 @@ class Settings:
     listen_address: str
     listen_port: int
     threads: int
+    streams: int
     concurrency: int
     attempts: int
     timeouts: Timeouts
@@ -154,6 +155,7 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
         listen_address=listen.optional("address", _address, "127.0.0.1"),
         listen_port=listen.optional("port", integer(1, 65535), 8080),
         threads=listen.optional("threads", integer(4, 512), 16),
+        streams=listen.optional("streams", integer(0, 512), 64),
         concurrency=deployments.optional("concurrency", integer(1, 32), 2),
         attempts=deployments.optional("attempts", integer(1, 10), 3),
         timeouts=Timeouts(

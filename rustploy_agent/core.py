@@ -13,6 +13,7 @@ from rustploy_agent.errors import Unavailable
 from rustploy_agent.ingress import Ingress
 from rustploy_agent.resets import Resets
 from rustploy_agent.routing import Routing
+from rustploy_agent.streams import Streams
 from rustploy_agent.systemd import Systemd
 from rustploy_agent.worker import Worker
 
@@ -29,6 +30,7 @@ class Core:
     slow: threading.BoundedSemaphore
     routing: Routing
     resets: Resets
+    streams: Streams
 
     @contextlib.contextmanager
     def slow_request(self) -> Iterator[None]:
@@ -53,4 +55,5 @@ def compose(settings: Settings) -> Core:
         slow,
         Routing(settings, Ingress(settings.paths.ingress_socket)),
         Resets(settings.mail),
+        Streams(settings.streams),
     )

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from rustploy_agent import units
 
-#: Terminal control sequences of build tools say nothing in a log.
 #: One answer holds no more than so many characters, whatever number of lines was asked for.
 LONGEST_ANSWER = 4 * 1024 * 1024
+LONGEST_LINE = 64 * 1024
+#: Terminal control sequences of build tools say nothing in a log.
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+#: journald's own message that a service wrote faster than its limit allows (SD_MESSAGE_JOURNAL_DROPPED).
+DROPPED = "a596d6fe7bfa4994828e72309e95d61e"
+LEFT_OUT = "[older lines are left out here; journalctl RUSTPLOY_DEPLOYMENT=<id> has them all]"
+
+
+class CursorGone(Exception):
+    """The journal has no such entry any more, so lines after it may be missing too."""
 
 
 def write(message: str, *, app: str, deployment_id: str, step: str | None = None, priority: int = 6) -> None:
@@ -25,43 +34,198 @@ def write(message: str, *, app: str, deployment_id: str, step: str | None = None
 
 
 def deployment_lines(app: str, deployment_id: str, process_types: list[str], newest: int) -> list[str]:
-    """The newest lines of one deployment, oldest first: the agent's own, fetch, build, release phase and the app's.
-
-    Selected by `_SYSTEMD_UNIT`, which no process can forge; RUSTPLOY_DEPLOYMENT only narrows within those units.
-    """
-    matches = [f"_SYSTEMD_UNIT={unit}" for unit in units.of_deployment(app, process_types)]
-    lines = _newest([*matches, f"RUSTPLOY_DEPLOYMENT={deployment_id}"], newest)
-    return [CONTROL.sub("", line) for line in lines]
+    """The newest lines of one deployment, oldest first: the agent's own, fetch, build, release phase and the app's."""
+    chosen = Selection(deployment_id, tuple(units.of_deployment(app, process_types)))
+    with Log() as log:
+        return log.newest(chosen, newest, LONGEST_ANSWER).lines
 
 
 def unit_lines(unit: str, deployment_id: str, newest: int) -> list[str]:
     """The newest lines that one unit wrote for one deployment, oldest first."""
-    matches = [f"_SYSTEMD_UNIT={unit}", f"RUSTPLOY_DEPLOYMENT={deployment_id}"]
-    return [CONTROL.sub("", line) for line in _newest(matches, newest)]
+    with Log() as log:
+        return log.newest(Selection(deployment_id, (unit,)), newest, LONGEST_ANSWER).lines
 
 
-def _newest(matches: list[str], count: int) -> list[str]:
-    """Different fields must all match, equal fields are alternatives (sd_journal_add_match)."""
+@dataclass(frozen=True)
+class Selection:
+    """Lines of these units for one deployment, and journald's word on lines of theirs that it dropped.
+
+    By `_SYSTEMD_UNIT`, which no process can forge; RUSTPLOY_DEPLOYMENT only narrows within those units.
+    """
+
+    deployment_id: str
+    units: tuple[str, ...]
+
+    def match(self, reader: Any) -> None:
+        """Different fields must all match, equal fields are alternatives (sd_journal_add_match)."""
+        reader.flush_matches()
+        for unit in self.units:
+            reader.add_match(f"_SYSTEMD_UNIT={unit}")
+        reader.add_match(f"RUSTPLOY_DEPLOYMENT={self.deployment_id}")
+        reader.add_disjunction()
+        for unit in self.units:
+            reader.add_match(f"OBJECT_SYSTEMD_UNIT={unit}")
+        for own in ("_TRANSPORT=driver", f"MESSAGE_ID={DROPPED}"):
+            reader.add_match(own)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Lines, and the place after the last of them; None when there were none. `more`: it was cut short."""
+
+    lines: list[str]
+    cursor: str | None
+    more: bool = False
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """`dropped_by`: the unit that this entry says lines of were dropped."""
+
+    text: str
+    unit: str
+    dropped_by: str | None
+    cursor: str
+
+
+class Log:
+    """Reads lines of deployments. Not for two threads at once."""
+
+    def __init__(self) -> None:
+        self._reader = _open()
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def newest(self, selection: Selection, count: int, characters: int) -> Piece:
+        self._reader.process()
+        selection.match(self._reader)
+        self._reader.seek_tail()
+        found: list[_Entry] = []
+        left, cut = characters, False
+        while len(found) < count and self._reader._previous():
+            entry = _entry(self._reader)
+            left -= len(entry.text)
+            if left < 0:
+                cut = True
+                break
+            found.append(entry)
+        piece = _piece(found[::-1])
+        return Piece([LEFT_OUT, *piece.lines], piece.cursor) if cut else piece
+
+    def after(self, selection: Selection, cursor: str | None, count: int, characters: int) -> Piece:
+        """What came after that line (None: from the beginning), as much of it as fits."""
+        self._reader.process()
+        selection.match(self._reader)
+        self._seek(cursor)
+        found: list[_Entry] = []
+        left, more = characters, False
+        while self._reader._next():
+            if len(found) >= count or left <= 0:
+                more = True
+                break
+            found.append(_entry(self._reader))
+            left -= len(found[-1].text)
+        piece = _piece(found)
+        return Piece(piece.lines, piece.cursor or cursor, more and bool(piece.lines))
+
+    def _seek(self, cursor: str | None) -> None:
+        if cursor is None:
+            self._reader.seek_head()
+            return
+        try:
+            self._reader.seek_cursor(cursor)
+            found = self._reader._next() and self._reader.test_cursor(cursor)
+        except OSError:  # no cursor at all
+            found = False
+        if not found:
+            raise CursorGone
+
+
+class Watch:
+    """Tells which units have written something. The lines themselves are read by a Log."""
+
+    def __init__(self) -> None:
+        self._reader = _open()
+
+    def fileno(self) -> int:
+        found: int = self._reader.fileno()
+        return found
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def select(self, names: Iterable[str]) -> None:
+        """From now on. By way of a cursor: from a tail without matching entries libsystemd never gets any further."""
+        reader = self._reader
+        reader.process()
+        reader.flush_matches()
+        reader.seek_tail()
+        here = reader._get_cursor() if reader._previous() else None
+        for unit in names:
+            reader.add_match(f"_SYSTEMD_UNIT={unit}")
+        if here is None:
+            reader.seek_head()
+        else:
+            reader.seek_cursor(here)
+
+    def news(self) -> set[tuple[str, str]]:
+        """(unit, RUSTPLOY_APP as it says) of each entry since the last call."""
+        self._reader.process()
+        found = set()
+        while self._reader._next():
+            found.add((_field(self._reader, "_SYSTEMD_UNIT"), _field(self._reader, "RUSTPLOY_APP")))
+        return found
+
+
+def _open() -> Any:
+    """Services write to the system's journal, so users' own journals need not be open."""
     from systemd import journal
 
-    with journal.Reader() as reader:
-        for match in matches:
-            reader.add_match(match)
-        reader.seek_tail()
-        found = list(_backwards(reader, count))
-    return found[::-1]
+    reader = journal.Reader(flags=journal.LOCAL_ONLY | journal.SYSTEM_ONLY)
+    reader.fileno()  # from here on it notices files that are rotated, added or removed
+    return reader
 
 
-def _backwards(reader: Any, count: int) -> Iterator[str]:
-    left = LONGEST_ANSWER
-    for _ in range(count):
-        entry = reader.get_previous()
-        if not entry:
-            return
-        message = entry.get("MESSAGE", "")
-        line = message if isinstance(message, str) else bytes(message).decode("utf-8", "replace")
-        left -= len(line)
-        if left < 0:
-            yield "[older lines are left out here; journalctl RUSTPLOY_DEPLOYMENT=<id> has them all]"
-            return
-        yield line
+def _entry(reader: Any) -> _Entry:
+    unit, cursor = _field(reader, "_SYSTEMD_UNIT"), reader._get_cursor()
+    notice = _field(reader, "_TRANSPORT") == "driver" and _field(reader, "MESSAGE_ID") == DROPPED
+    return _Entry(_line(reader), unit, _field(reader, "OBJECT_SYSTEMD_UNIT") if notice else None, cursor)
+
+
+def _line(reader: Any) -> str:
+    text = _field(reader, "MESSAGE")
+    if len(text) > LONGEST_LINE:
+        text = f"{text[:LONGEST_LINE]} [… {len(text) - LONGEST_LINE} more characters]"
+    return CONTROL.sub("", text)
+
+
+def _field(reader: Any, name: str) -> str:
+    try:
+        return bytes(reader._get(name)).decode("utf-8", "replace")
+    except KeyError:
+        return ""
+
+
+def _piece(entries: list[_Entry]) -> Piece:
+    lines = list(_with_notices(entries))
+    cursor = next((entry.cursor for entry in reversed(entries) if entry.dropped_by is None), None)
+    return Piece(lines, cursor)
+
+
+def _with_notices(entries: list[_Entry]) -> Iterator[str]:
+    """journald tells of dropped lines right before the next line of the same unit: so it is known whose they were."""
+    waiting: dict[str, str] = {}
+    for entry in entries:
+        if entry.dropped_by is not None:
+            waiting[entry.dropped_by] = entry.text
+            continue
+        if entry.unit in waiting:
+            yield f"[journald: {waiting.pop(entry.unit)}]"
+        yield entry.text

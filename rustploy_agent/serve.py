@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ from rustploy_agent import ballast, environment, listening, spool, webhooks
 from rustploy_agent.api import create_app
 from rustploy_agent.api.resource import LARGEST_BODY
 from rustploy_agent.config import Settings
-from rustploy_agent.core import compose
+from rustploy_agent.core import Core, compose
 from rustploy_agent.errors import AgentError
 from rustploy_agent.models import DatabaseError, database, open_database
 from rustploy_agent.server import Server
@@ -34,8 +35,10 @@ def serve(settings: Settings) -> NoReturn:
     ballast.lay(settings.paths)
     core.routing.update()
     channel = spool.channel_class(LARGEST_BODY, webhooks.may_be_large)
-    server = Server(create_app(core), sockets, settings.threads, channel)
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.drain, name="drain", daemon=True).start())
+    # A stream keeps its thread as long as it lasts; the others are for the rest.
+    server = Server(create_app(core), sockets, settings.threads + settings.streams, channel)
+    end = functools.partial(_end, core, server)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end, name="drain", daemon=True).start())
     core.worker.start()
     core.routing.watch()
     notify("READY=1")
@@ -44,6 +47,11 @@ def serve(settings: Settings) -> NoReturn:
     server.run()
     # At once: an interrupted deployment is done again at the next start, and its threads would be waited for here.
     os._exit(0)
+
+
+def _end(core: Core, server: Server) -> None:
+    core.streams.end()
+    server.drain()
 
 
 def _seal_environments(settings: Settings) -> None:

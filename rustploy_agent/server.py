@@ -17,6 +17,13 @@ from rustploy_agent.refusals import Channel
 MAINTENANCE_SECONDS = 30
 #: How long an agent that ends waits for requests under way, and for those that were accepted but not read.
 DRAIN_SECONDS, UNREAD_SECONDS = 3, 0.1
+#: Who takes nothing from a log stream for so long, or is gone without a word, loses the connection. Waitress would wait
+#: for ever, and the stream's thread with it.
+UNREAD_MS = 120_000
+SOCKET_OPTIONS = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS),
+]
 
 
 class Server:
@@ -46,6 +53,7 @@ class Server:
         self._doors = self._found_doors()
         for door in self._doors:
             door.channel_class = channel
+            door.adj.socket_options = SOCKET_OPTIONS
 
     def run(self) -> None:
         """Until `close`. Waitress's own loop would wake for its maintenance without any connection to maintain."""

@@ -19,6 +19,7 @@ from rustploy_agent.api import (
     reference,
     resets,
     sessions,
+    streams,
     tokens,
     webhooks,
 )
@@ -30,6 +31,7 @@ RESOURCES = (
     apps,
     env,
     deployments,
+    streams,
     integrations,
     webhooks,
     deliveries,

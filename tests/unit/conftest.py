@@ -21,6 +21,7 @@ from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
 from rustploy_agent.resets import Resets
 from rustploy_agent.routing import Routing
+from rustploy_agent.streams import Streams
 from rustploy_agent.worker import Worker
 from tests.unit.caddy import Caddy
 from tests.unit.manager import Door, Manager
@@ -91,7 +92,9 @@ def core(settings: config.Settings, opened: None, manager: Manager, accounts: No
     applier = Applier(settings, door)
     slow = threading.BoundedSemaphore(settings.threads)
     worker = Worker(settings, door, applier)
-    yield Core(settings, door, applier, worker, slow, Routing(settings, ingress), Resets(settings.mail))
+    streams = Streams(settings.streams)
+    yield Core(settings, door, applier, worker, slow, Routing(settings, ingress), Resets(settings.mail), streams)
+    streams.end()
     _leave_no_work(manager)
     worker.stop()
 
