@@ -14,12 +14,11 @@ from rustploy_agent.models import Connection, Delivery, DeliveryTarget, Deployme
 from rustploy_agent.webhooks import Letterhead, Provider, Push
 from rustploy_agent.worker import Worker
 
-#: How many are kept: those that an app was connected to, those that concerned nobody, and those of strangers.
-KEPT_MATCHED, KEPT_IGNORED, KEPT_INVALID = 5_000, 1_000, 200
+#: How many are kept: those that queued something, those that did not, and those of strangers.
+KEPT_QUEUED, KEPT_IGNORED, KEPT_INVALID = 5_000, 1_000, 200
 #: Strangers are noted together, an hour in one row, which is written at most once a second: they cost no disk.
 STRANGERS_MS, NOTED_MS = 3_600_000, 1_000
-#: A delivery that ended so may come again and is then tried anew.
-TRY_AGAIN = "disk_full"
+NO_ROOM = "disk_full"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def receive(
                 delivery=delivery,
                 app_id=one.app_id,
                 deployment_id=deployment and deployment.id,
-                reason=None if deployment else TRY_AGAIN if one in wanted else "other_branch" if wanted else reason,
+                reason=None if deployment else NO_ROOM if one in wanted else "other_branch" if wanted else reason,
             )
     worker.announce(superseded)
     if wanted and full is not None:
@@ -94,7 +93,7 @@ def _reason(
 ) -> str | None:
     """Why nothing is deployed; None when something is."""
     if wanted:
-        return None if full is None else TRY_AGAIN
+        return None if full is None else NO_ROOM
     if not connections:
         return "not_connected"
     if push.branch is None:
@@ -115,7 +114,7 @@ def _lack_of_space(settings: Settings) -> Unavailable | None:
     try:
         deploy.check_space(settings.min_free_bytes, str(settings.paths.state))
     except DeploymentFailed as error:
-        return Unavailable(error.message, code=TRY_AGAIN)
+        return Unavailable(error.message, code=NO_ROOM)
     return None
 
 
@@ -128,18 +127,19 @@ def _create(provider: Provider, letter: Letterhead, **about: Any) -> Delivery:
         proof_sha256=letter.proof_sha256,
         **about,
     )
-    _forget_oldest(Delivery.valid & Delivery.reason.is_null(), KEPT_MATCHED)
+    _forget_oldest(Delivery.valid & Delivery.reason.is_null(), KEPT_QUEUED)
     _forget_oldest(Delivery.valid & Delivery.reason.is_null(False), KEPT_IGNORED)
     return delivery
 
 
 def _came_before(provider: Provider, letter: Letterhead) -> Delivery | None:
-    """The same delivery, which is counted; one that could not be carried out is forgotten and begins anew."""
+    """The same delivery, if it queued something; it is counted. One that did not is judged anew, as if it never came:
+    meanwhile there may be room, or an app that is connected."""
     keys = ((Delivery.delivery_id, letter.delivery_id), (Delivery.proof_sha256, letter.proof_sha256))
     for column, value in keys:
         same = (column == value) & column.is_null(False)
         found: Delivery | None = Delivery.get_or_none(Delivery.valid, Delivery.provider == provider.name, same)
-        if found is not None and found.reason == TRY_AGAIN:
+        if found is not None and found.reason is not None:
             found.delete_instance()
         elif found is not None:
             again = {"times": Delivery.times + 1, "last_at_unix_ms": now_ms()}

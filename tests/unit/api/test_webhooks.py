@@ -213,6 +213,15 @@ class TestRedelivery:
         again = GitHost(Client(create_app(core), host.client.token))
         assert again.counts(body, delivery="one") == (1, 0)
 
+    def test_a_push_from_before_the_app_was_connected_can_be_sent_again(self, host: GitHost, admin: Client) -> None:
+        """Who sets things up in the wrong order presses "redeliver"."""
+        admin("DELETE", "/apps/blog/github")
+        body = host.push()
+        assert host.counts(body, delivery="one") == (0, 0)
+        admin("POST", "/apps/blog/github", CONNECTION)
+        assert host.counts(body, delivery="one") == (1, 1)
+        assert host.counts(body, delivery="one") == (1, 0)
+
     def test_what_could_not_be_queued_can_be_sent_again(self, core: Core, host: GitHost, admin: Client) -> None:
         full = dataclasses.replace(core, settings=dataclasses.replace(core.settings, min_free_bytes=2**62))
         refused, body = GitHost(Client(create_app(full), admin.token)), host.push()
@@ -225,7 +234,7 @@ class TestRedelivery:
         assert [one["reason"] for one in log(admin)] == [None]
 
     def test_the_log_is_bounded(self, host: GitHost, monkeypatch: pytest.MonkeyPatch, admin: Client) -> None:
-        monkeypatch.setattr(deliveries, "KEPT_MATCHED", 3)
+        monkeypatch.setattr(deliveries, "KEPT_QUEUED", 3)
         monkeypatch.setattr(deliveries, "KEPT_IGNORED", 2)
         for number in range(5):
             host.send(delivery=f"push-{number}")
