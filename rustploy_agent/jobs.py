@@ -73,9 +73,12 @@ def _fetched(value: dict[str, Any]) -> dict[str, Any]:
         "buildpack": fields.maybe("buildpack", _buildpack),
         "manifest": fields.maybe("manifest", _text),
         "detection": {
-            key: detection.maybe(key, _text) for key in ("framework", "package_manager", "lockfile", "build_profile")
+            key: detection.optional(key, _text, "unknown") for key in ("framework", "package_manager", "build_profile")
         }
-        | {"dockerfile_present": detection.optional("dockerfile_present", boolean, False)},
+        | {
+            "lockfile": detection.maybe("lockfile", _text),
+            "dockerfile_present": detection.optional("dockerfile_present", boolean, False),
+        },
     }
     return _complete(fields, parsed)
 

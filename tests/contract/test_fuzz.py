@@ -24,6 +24,7 @@ CALLERS = {
     "read": ("coverage,fuzzing", 15),
     "none": ("coverage,fuzzing", 15),
 }
+SECRET = "a secret of git hosts, long enough for them"
 LEAST_CASES = {"admin": 1200, "deploy": 300, "read": 300, "none": 300}
 
 
@@ -32,6 +33,8 @@ def api(session_machine: Machine) -> Iterator[Deployments]:
     for deployments in helpers.deployments(session_machine):
         deployments.create("fuzzed", server("one"))
         deployments.healthy("fuzzed")
+        for provider in ("github", "gitlab", "gitea"):
+            session_machine.http("PUT", f"/api/v1/integrations/{provider}/secret", {"secret": SECRET})
         yield deployments
 
 
@@ -49,6 +52,7 @@ def test_no_request_gets_an_answer_that_the_document_does_not_promise(
     url = f"http://127.0.0.1:{machine.place.port}/api/v1"
     argv = ["schemathesis", "run", DOCUMENT, f"--url={url}", f"--phases={phases}", f"--max-examples={cases}", *headers]
     given = {"FUZZ_KEEP": ",".join(keep), "FUZZ_URL": f"file://{machine.repositories.path('fuzzed')}"}
+    given["FUZZ_SECRET"] = SECRET
     ended = run(*argv, cwd=HERE, timeout=600, **given)
     again = " ".join([*(f"{key}={value}" for key, value in given.items()), shlex.join(map(str, argv))])
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}\nagain, in {HERE}: {again}"
