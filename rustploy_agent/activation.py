@@ -29,6 +29,10 @@ def process_types(app: App) -> list[str]:
 
 def start(run: Run, release: Release, slot: str) -> None:
     run.step("start")
+    launch(run, release, slot)
+
+
+def launch(run: Run, release: Release, slot: str) -> None:
     for process in _processes(run.app, release):
         env = process_environment(run, release, process, slot)
         slots.write(
@@ -38,9 +42,20 @@ def start(run: Run, release: Release, slot: str) -> None:
     for process in _processes(run.app, release):
         unit = units.app(run.app.name, process.type, slot)
         run.systemd.start(unit)
-        state = run.systemd.settle(unit, START_SECONDS, run.cancelled.is_set)
-        if state is None or state.active != "active":
-            raise _exited(run, unit)
+        _wait_until_up(run, unit)
+
+
+def relaunch(run: Run, release: Release, slot: str) -> None:
+    for process in _processes(run.app, release):
+        unit = units.app(run.app.name, process.type, slot)
+        run.systemd.restart(unit)
+        _wait_until_up(run, unit)
+
+
+def _wait_until_up(run: Run, unit: str) -> None:
+    state = run.systemd.settle(unit, START_SECONDS, run.cancelled.is_set)
+    if state is None or state.active != "active":
+        raise _exited(run, unit)
 
 
 def release_phase(run: Run, release: Release) -> None:
@@ -89,6 +104,10 @@ def process_environment(run: Run, release: Release, process: Process | None, slo
 
 def await_health(run: Run, release: Release, slot: str) -> None:
     run.step("health")
+    become_healthy(run, release, slot)
+
+
+def become_healthy(run: Run, release: Release, slot: str) -> None:
     for process in _processes(run.app, release):
         unit, port = units.app(run.app.name, process.type, slot), process.port(slot)
         if port is None:

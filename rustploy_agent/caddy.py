@@ -25,6 +25,7 @@ LARGEST_HEADERS = 64 * 1024
 Json = dict[str, Any]
 
 NO_SITE = "There is no such site here.\n"
+TOO_LARGE = "The request is larger than this app takes.\n"
 CLOSED = "This app is not running.\n"
 MAINTENANCE = "This app is being worked on and will be back soon.\n"
 #: What is worth compressing. Event streams are not among it: each event has to go out at once.
@@ -46,14 +47,21 @@ class Host:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Of one request to an app: its size, and how long the app may take until it begins to answer."""
+
+    max_body_bytes: int
+    timeout_seconds: int
+
+
+@dataclass(frozen=True)
 class Site:
     """An app as the ingress sees it: its names, the ports of its instances by slot, and its limits."""
 
     app: str
     hosts: tuple[Host, ...]
     ports: dict[str, tuple[int, ...]]
-    max_body_bytes: int
-    timeout_seconds: int
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,7 @@ def _server(served: Served, port: int) -> Json:
     return _listener(served.settings, port) | {
         "logs": {"logger_names": names, "skip_unmapped_hosts": True},
         "routes": [*_api(served), *(route for site in served.sites for route in _site(served, site)), _no_site()],
-        "errors": {"routes": [_failure()]},
+        "errors": {"routes": [_too_large(), _failure()]},
     }
 
 
@@ -153,6 +161,12 @@ def _answer(status: int, body: str, **headers: str) -> Json:
 
 def _no_site() -> Json:
     return {"handle": [_answer(404, NO_SITE)]}
+
+
+def _too_large() -> Json:
+    """Caddy 2.6 calls it a bad gateway when a body turns out too large on its way to the app."""
+    match = {"vars_regexp": {"{http.error.message}": {"pattern": "request body too large"}}}
+    return {"match": [match], "handle": [_answer(413, TOO_LARGE)], "terminal": True}
 
 
 def _failure() -> Json:
@@ -200,9 +214,8 @@ def _redirect(settings: Ingress, host: Host) -> Json:
 
 def _app(routes: Path, site: Site) -> list[Json]:
     """Looked at from above for each request; each mark is one file, so no request sees a state between two."""
-    proxies = {
-        slot: _proxy([f"{LOOPBACK}:{port}" for port in site.ports[slot]], site.timeout_seconds) for slot in SLOTS
-    }
+    seconds = site.limits.timeout_seconds
+    proxies = {slot: _proxy([f"{LOOPBACK}:{port}" for port in site.ports[slot]], seconds) for slot in SLOTS}
     return [
         {
             "match": [_marked(routes, f"{site.app}.maintenance")],
@@ -214,7 +227,7 @@ def _app(routes: Path, site: Site) -> list[Json]:
             "handle": [_answer(503, CLOSED, Retry_After="60")],
             "terminal": True,
         },
-        {"handle": [{"handler": "request_body", "max_size": site.max_body_bytes}, _compression()]},
+        {"handle": [{"handler": "request_body", "max_size": site.limits.max_body_bytes}, _compression()]},
         {"match": [_marked(routes, f"{site.app}.b")], "handle": [proxies["b"]], "terminal": True},
         {"handle": [proxies["a"]]},
     ]

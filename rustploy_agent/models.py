@@ -47,7 +47,6 @@ class App(Model):
     ingress = JSONField(default=dict)
     maintenance = peewee.BooleanField(default=False)
     stopped = peewee.BooleanField(default=False)
-    scale = JSONField(default=dict)
     deleting = peewee.BooleanField(default=False)
     created_at_unix_ms = peewee.IntegerField(default=now_ms)
     updated_at_unix_ms = peewee.IntegerField(default=now_ms)

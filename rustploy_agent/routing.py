@@ -109,9 +109,13 @@ def _site(app: App, settings: Settings) -> Site | None:
         app=app.name,
         hosts=tuple(hosts),
         ports={"a": (web.port("a"),), "b": (web.port("b"),)},
-        max_body_bytes=app.ingress.get("max_body_bytes", settings.ingress.max_body_bytes),
-        timeout_seconds=app.ingress.get("timeout_seconds", settings.ingress.timeout_seconds),
+        limits=limits_of(app, settings),
     )
+
+
+def limits_of(app: App, settings: Settings) -> caddy.Limits:
+    own = {"max_body_bytes": settings.ingress.max_body_bytes, "timeout_seconds": settings.ingress.timeout_seconds}
+    return caddy.Limits(**(own | app.ingress))
 
 
 def mark(settings: Settings, app: App) -> None:

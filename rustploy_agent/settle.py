@@ -71,6 +71,8 @@ def _stop_leftovers(settings: Settings, systemd: Systemd, applier: Applier, app:
     last = Deployment.select().where(Deployment.app == app).order_by(Deployment.created_at_unix_ms.desc()).first()
     idle_files = list((settings.paths.app(app.name) / "slots").glob(f"*-{app.idle_slot}.env"))
     undrained = last is not None and last.status == "healthy" and last.step != "prune"
+    if last is not None and app.stopped:
+        activation.stop_slot(Run(settings, systemd, applier, app, last), app.active_slot)
     if last is not None and (idle_files or undrained):
         activation.stop_slot(Run(settings, systemd, applier, app, last), app.idle_slot)
     if Slug.select().where(Slug.app == app, Slug.state == "removing").exists():

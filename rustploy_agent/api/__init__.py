@@ -16,6 +16,7 @@ from rustploy_agent.api import (
     errors,
     health,
     integrations,
+    lifecycle,
     reference,
     resets,
     sessions,
@@ -29,6 +30,7 @@ from rustploy_agent.core import Core
 
 RESOURCES = (
     apps,
+    lifecycle,
     env,
     deployments,
     streams,

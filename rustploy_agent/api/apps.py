@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from flask import g
 
-from rustploy_agent import activation, apps, desired, health, precedence, units
+from rustploy_agent import activation, apps, desired, health, precedence, routes, routing, units
 from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.clock import now_ms
@@ -33,6 +34,8 @@ LIMITS = {
     "cpu_quota_percent": integer(1, 102400),
     "tasks_max": integer(4, 65536),
 }
+
+INGRESS = {"max_body_bytes": integer(1, 1 << 40), "timeout_seconds": integer(1, 86400)}
 
 
 def view(app: App) -> dict[str, Any]:
@@ -66,6 +69,9 @@ def full_view(app: App) -> dict[str, Any]:
         "active_deployment_id": active.id if active else None,
         "active_release": _release_view(release) if release else None,
         "limits": vars(desired.limits_of(app, core().settings)),
+        "ingress": vars(routing.limits_of(app, core().settings)),
+        "maintenance": app.maintenance,
+        "stopped": app.stopped,
         "processes": _processes(app, release) if release else [],
     }
 
@@ -124,15 +130,28 @@ def show_app(app_id: str) -> dict[str, Any]:
 
 @resource.route("/apps/<app_id>", methods=["PATCH"], scope="admin")
 def change_app(app_id: str) -> dict[str, Any]:
-    """The limits of running processes change too; both slots carry them. Null brings the setting's back."""
+    """The limits of running processes change too; both slots carry them. Null brings a limit of the settings back."""
     app, fields = apps.find(app_id), body()
-    limits = fields.object("limits", required=True)
-    changed = {key: value for key, parse in LIMITS.items() if (value := limits.maybe(key, parse)) is not None}
-    kept = {key: value for key, value in app.limits.items() if not limits.is_null(key)}
+    limits, ingress = fields.object("limits"), fields.object("ingress")
+    maintenance = fields.optional("maintenance", boolean, app.maintenance)
+    limited = _changed(app.limits, limits, LIMITS)
+    served = _changed(app.ingress, ingress, INGRESS)
+    if not any(fields.given(key) for key in ("limits", "ingress", "maintenance")):
+        fields.problem("", "must have at least one of: limits, ingress, maintenance")
     complete(fields)
-    App.update(limits=kept | changed, updated_at_unix_ms=now_ms()).where(App.id == app.id).execute()
-    core().applier.ensure(app.name)
+    App.update(limits=limited, ingress=served, maintenance=maintenance, updated_at_unix_ms=now_ms()).where(
+        App.id == app.id
+    ).execute()
+    if "limits" in fields:
+        core().applier.ensure(app.name)
+    routes.maintain(core().settings.paths.routes, app.name, maintenance)
+    core().routing.update()
     return full_view(App.get_by_id(app.id))
+
+
+def _changed(old: dict[str, int], fields: Fields, parsers: dict[str, Callable[[object], int]]) -> dict[str, int]:
+    given = {key: value for key, parse in parsers.items() if (value := fields.maybe(key, parse)) is not None}
+    return {key: value for key, value in old.items() if not fields.is_null(key)} | given
 
 
 @resource.route("/apps/<app_id>", methods=["DELETE"], scope="admin")

@@ -26,6 +26,7 @@ SWITCHES = int(os.environ.get("RUSTPLOY_SWITCHES", "4"))
 def api(session_machine: Machine) -> Iterator[Deployments]:
     quick = json.loads(helpers.quick_settings(session_machine))
     quick["deployments"]["timeouts"] |= {"drain_seconds": 4, "health_seconds": 30}
+    quick["releases"] = {"keep": 3 + SWITCHES}
     before = helpers.replace_settings(session_machine, json.dumps(quick))
     found = Deployments(session_machine)
     try:
@@ -246,3 +247,35 @@ def test_no_visitor_notices_deployments_and_rollbacks(api: Deployments, app: str
     assert seen.failures == []
     assert seen.answers / seen.seconds > 100, f"{seen.answers} answers in {seen.seconds:.0f} s are no load"
     assert seen.versions[0] == "0" and str(SWITCHES) in seen.versions
+
+
+def test_a_stopped_app_stays_so_and_maintenance_is_a_page(api: Deployments, app: str) -> None:
+    """Over a restart of the agent, which settles what it finds."""
+    machine = api.machine
+    assert machine.http("PATCH", f"/api/v1/apps/{app}", {"maintenance": True}).status == 200
+    answer = get(api, app)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "60") and "worked on" in answer.body
+    assert machine.http("PATCH", f"/api/v1/apps/{app}", {"maintenance": False}).status == 200
+    assert get(api, app).status == 200
+    assert machine.http("POST", f"/api/v1/apps/{app}/stop").status == 200
+    assert api.running(app) == [] and get(api, app).body == "This app is not running.\n"
+    machine.run(["systemctl", "restart", "rustploy-agent.service"])
+    machine.wait_for_agent()
+    assert api.running(app) == [] and get(api, app).status == 503
+    assert machine.http("POST", f"/api/v1/apps/{app}/start").status == 200
+    assert get(api, app).status == 200
+    with Load(machine.place.http_port, f"{app}.{BASE}", rate=20) as seen:
+        assert machine.http("POST", f"/api/v1/apps/{app}/restart").status == 200
+    assert [one for one in seen.failures if "refused" in one] == [], "new visitors did not wait for the restart"
+
+
+def test_a_request_that_is_too_large_or_too_slow_ends_at_the_ingress(api: Deployments, app: str) -> None:
+    machine, host = api.machine, {"Host": f"{app}.{BASE}"}
+    changed = machine.http("PATCH", f"/api/v1/apps/{app}", {"ingress": {"max_body_bytes": 1000, "timeout_seconds": 1}})
+    assert changed.status == 200
+    port = machine.place.http_port
+    assert machine.http("POST", "/", "x" * 2000, port=port, headers=host).status == 413
+    assert machine.http("POST", "/", "x" * 500, port=port, headers=host).status == 200
+    assert get(api, app, "/slow/3").status == 504
+    back = {"ingress": {"max_body_bytes": None, "timeout_seconds": None}}
+    assert machine.http("PATCH", f"/api/v1/apps/{app}", back).status == 200

@@ -76,6 +76,11 @@ class Manager:
         self.units[name] = Unit()
         return "/job"
 
+    def RestartUnit(self, name: str, mode: str, *, timeout: float) -> str:
+        self.calls.append(("restart", name))
+        self.StopUnit(name, mode, timeout=timeout)
+        return self.StartUnit(name, mode, timeout=timeout)
+
     def ResetFailedUnit(self, name: str, *, timeout: float) -> None:
         self.units[name] = Unit()
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from rustploy_agent import caddy, config
-from rustploy_agent.caddy import Host, Served, Site
+from rustploy_agent.caddy import Host, Limits, Served, Site
 
-SITE = Site("blog", (Host("blog.example.org"),), {"a": (20000,), "b": (20001,)}, 1 << 20, 30)
+SITE = Site("blog", (Host("blog.example.org"),), {"a": (20000,), "b": (20001,)}, Limits(1 << 20, 30))
 
 
 def served(*sites: Site, api: str | None = None, **ingress: Any) -> Served:

@@ -67,7 +67,7 @@ def test_a_limit_of_null_is_the_setting_s_again(admin: Client, blog: str) -> Non
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({}, "limits"),
+        ({}, ""),
         ({"limits": 1}, "limits"),
         ({"limits": {"tasks_max": 0}}, "limits.tasks_max"),
         ({"limits": {"tasks_max": True}}, "limits.tasks_max"),

@@ -1,0 +1,84 @@
+"""Start, stop and restart of an app as it is: its active release, without a deployment.
+
+What is stopped stays so, over reboots and restarts of the agent, until it is started or deployed.
+"""
+
+from __future__ import annotations
+
+from rustploy_agent import activation, routes
+from rustploy_agent.clock import now_ms
+from rustploy_agent.core import Core
+from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed
+from rustploy_agent.models import App, Deployment, Release
+from rustploy_agent.run import Run
+
+HOLD_SECONDS = 30
+
+
+def start(app: App, core: Core) -> App:
+    """Answers when it is healthy; one that does not get so is stopped again."""
+    with core.worker.hold(app.id, HOLD_SECONDS):
+        run, release = _active(app, core)
+        slot = str(run.app.active_slot)
+        try:
+            activation.launch(run, release, slot)
+            activation.become_healthy(run, release, slot)
+        except DeploymentFailed as error:
+            if run.app.stopped:
+                activation.stop_slot(run, slot)
+            raise _failed(error) from None
+        _note(run.app, stopped=False)
+        routes.point(core.settings.paths.routes, app.name, slot)
+    return _again(app)
+
+
+def stop(app: App, core: Core) -> App:
+    """Noted first: what a crash leaves running is stopped at the next start of the agent."""
+    with core.worker.hold(app.id, HOLD_SECONDS):
+        run, _ = _active(app, core)
+        _note(run.app, stopped=True)
+        routes.close(core.settings.paths.routes, app.name)
+        activation.stop_slot(run, str(run.app.active_slot))
+    return _again(app)
+
+
+def restart(app: App, core: Core) -> App:
+    """Visitors that come meanwhile wait at the ingress for a while; requests under way are ended by the app's stop."""
+    with core.worker.hold(app.id, HOLD_SECONDS):
+        run, release = _active(app, core)
+        if run.app.stopped:
+            raise Conflict("the app is stopped; start it", code="app_stopped")
+        try:
+            activation.relaunch(run, release, str(run.app.active_slot))
+            activation.become_healthy(run, release, str(run.app.active_slot))
+        except DeploymentFailed as error:
+            raise _failed(error) from None
+    return _again(app)
+
+
+def _active(app: App, core: Core) -> tuple[Run, Release]:
+    """Read anew: a deployment may have ended while this waited for it."""
+    app = _again(app)
+    release = Release.get_or_none(Release.id == app.active_release_id)
+    if release is None:
+        raise Conflict("the app has no release yet; deploy it", code="no_release")
+    deployment = (
+        Deployment.select()
+        .where(Deployment.app == app, Deployment.release_id == release.id, Deployment.status == "healthy")
+        .order_by(Deployment.created_at_unix_ms.desc())
+        .first()
+    )
+    return Run(core.settings, core.systemd, core.applier, app, deployment or Deployment(app=app)), release
+
+
+def _note(app: App, *, stopped: bool) -> None:
+    App.update(stopped=stopped, updated_at_unix_ms=now_ms()).where(App.id == app.id).execute()
+
+
+def _again(app: App) -> App:
+    found: App = App.get_by_id(app.id)
+    return found
+
+
+def _failed(error: DeploymentFailed) -> AgentError:
+    return Conflict(error.message, code=error.code)

@@ -1,0 +1,110 @@
+"""POST /apps/{app}/start, /stop, /restart, and what a visitor meets meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rustploy_agent.core import Core
+from rustploy_agent.models import App
+from rustploy_agent.settle import settle
+from tests.unit.api.conftest import Client
+from tests.unit.caddy import Caddy
+from tests.unit.manager import Manager
+from tests.unit.waiting import ended
+
+UNIT = "rustploy-app@blog-web-a.service"
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+def deployed(admin: Client, blog: str, core: Core) -> str:
+    core.worker.start()
+    assert ended(admin("POST", f"/apps/{blog}/deployments").get_json()["deployment_id"]).status == "healthy"
+    with core.worker.hold(blog, 30):
+        pass
+    return blog
+
+
+def marks(core: Core) -> list[str]:
+    return sorted(path.name for path in core.settings.paths.routes.iterdir() if path.suffix != ".json")
+
+
+def slot_files(core: Core) -> list[Path]:
+    return list((core.settings.paths.app("blog") / "slots").glob("web-*.env"))
+
+
+def test_a_stopped_app_runs_nothing_until_it_is_started(
+    deployer: Client, deployed: str, core: Core, manager: Manager
+) -> None:
+    """Also not at the next boot: without its slot file the unit does not start."""
+    assert marks(core) == ["blog.open"]
+    shown = deployer("POST", f"/apps/{deployed}/stop").get_json()
+    assert (shown["stopped"], shown["processes"][0]["state"]) == (True, "inactive")
+    assert marks(core) == [] and slot_files(core) == [] and UNIT not in manager.running()
+    shown = deployer("POST", f"/apps/{deployed}/start").get_json()
+    assert (shown["stopped"], shown["processes"][0]["state"]) == (False, "active")
+    assert marks(core) == ["blog.open"] and [path.name for path in slot_files(core)] == ["web-a.env"]
+
+
+def test_a_stop_that_a_crash_cut_through_is_completed(deployed: str, core: Core, manager: Manager) -> None:
+    App.update(stopped=True).execute()
+    settle(core.settings, core.systemd, core.applier)
+    assert UNIT not in manager.running() and marks(core) == [] and slot_files(core) == []
+
+
+def test_stop_and_start_may_be_said_twice(deployer: Client, deployed: str) -> None:
+    for what in ("start", "stop", "stop", "start"):
+        assert deployer("POST", f"/apps/{deployed}/{what}").status_code == 200
+
+
+def test_a_restart_starts_the_same_release_anew(deployer: Client, deployed: str, manager: Manager) -> None:
+    shown = deployer("POST", f"/apps/{deployed}/restart").get_json()
+    assert shown["active_release"]["version"] == 1 and ("restart", UNIT) in manager.calls
+    deployer("POST", f"/apps/{deployed}/stop")
+    assert deployer.code("POST", f"/apps/{deployed}/restart") == (409, "app_stopped")
+
+
+def test_a_deployment_starts_a_stopped_app(admin: Client, deployed: str, core: Core) -> None:
+    admin("POST", f"/apps/{deployed}/stop")
+    assert ended(admin("POST", f"/apps/{deployed}/deployments").get_json()["deployment_id"]).status == "healthy"
+    assert not App.get_by_id(deployed).stopped and "blog.open" in marks(core)
+
+
+@pytest.mark.parametrize("what", ["start", "stop", "restart"])
+def test_what_was_never_deployed_cannot_be(deployer: Client, reader: Client, blog: str, what: str) -> None:
+    assert deployer.code("POST", f"/apps/{blog}/{what}") == (409, "no_release")
+    assert deployer.code("POST", f"/apps/nope/{what}") == (404, "app_not_found")
+    assert reader.code("POST", f"/apps/{blog}/{what}") == (403, "insufficient_scope")
+
+
+def test_maintenance_shows_a_page_without_touching_the_ingress(
+    admin: Client, blog: str, core: Core, ingress: Caddy
+) -> None:
+    """A new configuration would end the websockets of all apps."""
+    core.routing.update()
+    before = ingress.loaded
+    assert admin("PATCH", f"/apps/{blog}", {"maintenance": True}).get_json()["maintenance"] is True
+    assert marks(core) == ["blog.maintenance"]
+    assert admin("PATCH", f"/apps/{blog}", {"limits": {"tasks_max": 64}}).get_json()["maintenance"] is True
+    assert admin("PATCH", f"/apps/{blog}", {"maintenance": False}).get_json()["maintenance"] is False
+    assert marks(core) == [] and ingress.loaded == before
+
+
+def test_limits_of_requests_change_one_by_one(admin: Client, blog: str) -> None:
+    admin("PATCH", f"/apps/{blog}", {"ingress": {"max_body_bytes": 4096}})
+    shown = admin("PATCH", f"/apps/{blog}", {"ingress": {"timeout_seconds": 5}}).get_json()["ingress"]
+    assert shown == {"max_body_bytes": 4096, "timeout_seconds": 5}
+    shown = admin("PATCH", f"/apps/{blog}", {"ingress": {"max_body_bytes": None}}).get_json()["ingress"]
+    assert shown == {"max_body_bytes": 100 << 20, "timeout_seconds": 5}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"maintenance": 1}, {"ingress": {"timeout_seconds": 0}}, {"ingress": {"max_body": 1}}, {"ingress": []}, {}],
+)
+def test_a_wrong_change_of_the_ingress_changes_nothing(admin: Client, blog: str, change: dict[str, object]) -> None:
+    before = admin("GET", f"/apps/{blog}").get_json()
+    assert admin.code("PATCH", f"/apps/{blog}", change | {"limits": {"tasks_max": 99}} if change else {})[0] == 400
+    assert admin("GET", f"/apps/{blog}").get_json() == before
