@@ -11,6 +11,7 @@ from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import Unavailable
 from rustploy_agent.ingress import Ingress
+from rustploy_agent.memory import give_back
 from rustploy_agent.resets import Resets
 from rustploy_agent.routing import Routing
 from rustploy_agent.streams import Streams
@@ -41,6 +42,7 @@ class Core:
             yield
         finally:
             self.slow.release()
+            give_back()
 
 
 def compose(settings: Settings) -> Core:

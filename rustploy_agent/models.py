@@ -281,6 +281,12 @@ def connect(path: Path) -> None:
     database.connect(reuse_if_open=True)
 
 
+def rest() -> None:
+    """Closes this thread's connection until it is used again: each keeps half a megabyte of pages and statements."""
+    if not database.in_transaction():
+        database.close()
+
+
 def open_database(path: Path) -> None:
     connect(path)
     migrate(database)

@@ -17,6 +17,7 @@ from rustploy_agent.api.resource import LARGEST_BODY
 from rustploy_agent.config import Settings
 from rustploy_agent.core import Core, compose
 from rustploy_agent.errors import AgentError
+from rustploy_agent.memory import give_back
 from rustploy_agent.models import DatabaseError, database, open_database
 from rustploy_agent.server import Server
 from rustploy_agent.settle import settle
@@ -44,6 +45,7 @@ def serve(settings: Settings) -> NoReturn:
     notify("READY=1")
     log.info("listening on http://%s", listening.written(listening.addresses(settings)[0]))
     _start_watchdog(server, core.worker)
+    give_back()
     server.run()
     # At once: an interrupted deployment is done again at the next start, and its threads would be waited for here.
     os._exit(0)

@@ -18,7 +18,8 @@ from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed, NotFound
 from rustploy_agent.leftovers import Leftovers
-from rustploy_agent.models import App, DatabaseError, Deployment, database
+from rustploy_agent.memory import give_back
+from rustploy_agent.models import App, DatabaseError, Deployment, database, rest
 from rustploy_agent.run import Run
 from rustploy_agent.systemd import Systemd
 
@@ -129,6 +130,7 @@ class Worker:
                 self._runs.pop(deployment.id, None)
                 self._release(deployment.app_id)
                 ballast.lay(self._settings.paths)
+                give_back()
 
     def _fail_somehow(self, deployment: Deployment) -> None:
         """What cannot be recorded now, for want of room, is recorded as soon as it can be; until then the app waits."""
@@ -160,6 +162,7 @@ class Worker:
                         self._busy.add(deployment.app_id)
                         return deployment
                 pause = min((one.not_before_unix_ms for one in free if one not in due), default=None)
+                rest()
                 self._changed.wait(None if pause is None else max(0.01, (pause - now_ms()) / 1000))
         return None
 

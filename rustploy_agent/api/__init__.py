@@ -27,6 +27,7 @@ from rustploy_agent.api import (
 from rustploy_agent.api.forwarding import ByIngress
 from rustploy_agent.api.resource import LARGEST_BODY
 from rustploy_agent.core import Core
+from rustploy_agent.models import rest
 
 RESOURCES = (
     apps,
@@ -59,6 +60,7 @@ def create_app(core: Core) -> Flask:
     app.before_request(lambda: _make_room(core))
     app.after_request(conditional.tag)
     errors.register(app)
+    app.teardown_appcontext(lambda _: rest())
     app.wsgi_app = ByIngress(app.wsgi_app)  # type: ignore[method-assign]
     return app
 

@@ -102,10 +102,9 @@ def test_a_page_costs_the_same_in_a_long_list(admin: Client, lists: dict[str, in
     """Else the page of an app with a hundred thousand deployments takes the agent's time from everybody."""
     cursors = {path: admin("GET", f"{path}?limit=2").get_json()["next_cursor"] for path in lists}
     statements: list[str] = []
-    database.connection().set_trace_callback(statements.append)
     for path, cursor in cursors.items():
+        database.connection().set_trace_callback(statements.append)  # each request closes its connection
         admin("GET", f"{path}?limit=2&cursor={cursor}")
-    database.connection().set_trace_callback(None)
     pages = [sql for sql in statements if sql.startswith("SELECT") and "LIMIT 3" in sql]
     assert len(pages) == len(lists)
     for sql in pages:
