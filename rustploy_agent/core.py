@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import Unavailable
 from rustploy_agent.ingress import Ingress
 from rustploy_agent.memory import give_back
+from rustploy_agent.metrics import Metrics
 from rustploy_agent.resets import Resets
 from rustploy_agent.routing import Routing
 from rustploy_agent.streams import Streams
@@ -32,6 +33,7 @@ class Core:
     routing: Routing
     resets: Resets
     streams: Streams
+    metrics: Metrics = field(default_factory=Metrics)
 
     @contextlib.contextmanager
     def slow_request(self) -> Iterator[None]:

@@ -71,8 +71,11 @@ class Systemd:
         self._call("ResetFailedUnit", unit)
 
     def state(self, unit: str) -> UnitState:
-        row = self._call("ListUnitsByNames", [unit])[0]
-        return UnitState(active=row[3], sub=row[4], path=row[6], job=row[7])
+        return self.states([unit])[unit]
+
+    def states(self, names: list[str]) -> dict[str, UnitState]:
+        rows = zip(names, self._call("ListUnitsByNames", names), strict=True)
+        return {name: UnitState(active=row[3], sub=row[4], path=row[6], job=row[7]) for name, row in rows}
 
     def exit_state(self, unit: str) -> ExitState:
         path = self.state(unit).path

@@ -17,6 +17,7 @@ from rustploy_agent.api import (
     health,
     integrations,
     lifecycle,
+    metrics,
     reference,
     resets,
     sessions,
@@ -54,6 +55,10 @@ def create_app(core: Core) -> Flask:
         app.register_blueprint(module.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, url_prefix="/api/v1")
     app.register_blueprint(health.resource, name="health-alias", url_prefix="/")
+    app.register_blueprint(metrics.resource, url_prefix="/api/v1")
+    app.register_blueprint(metrics.resource, name="metrics-alias", url_prefix="/")
+    app.before_request(metrics.begin)
+    app.after_request(metrics.count)
     app.before_request(envelope.begin)
     app.after_request(envelope.finish)  # what is registered first comes last
     app.before_request(_refuse_huge_body)

@@ -20,8 +20,8 @@ from rustploy_agent.models import Session
 
 View = TypeVar("View", bound=Callable[..., Any])
 #: For routes that anybody may call, for those that need a session, whoever's it is, and for those whose view looks for
-#: the proof of a shared secret itself.
-ANYBODY, SESSION, SIGNATURE = "anybody", "session", "signature"
+#: the proof of a shared secret itself. LOCAL is `read`, or a connection from this host that is not an app's.
+ANYBODY, SESSION, SIGNATURE, LOCAL = "anybody", "session", "signature", "local"
 LARGEST_BODY = 1024 * 1024
 COOKIE = "rustploy_session"
 #: What a browser says of a request that this very site, or the person at the address bar, has caused.
@@ -29,7 +29,7 @@ OWN_SITE = ("same-origin", "none")
 
 
 class Resource(Blueprint):
-    """A blueprint whose routes must say who may call them: `read`, `deploy`, `admin`, ANYBODY, SESSION or SIGNATURE.
+    """A blueprint whose routes must say who may call them: `read`, `deploy`, `admin`, or one of the words above.
 
     A token that is restricted to apps gets to routes below `<app_id>` of these apps. Others refuse it, unless they are
     `filtered`: their view shows and touches only what `g.caller.apps` has.
@@ -44,14 +44,14 @@ class Resource(Blueprint):
         largest_body: int = LARGEST_BODY,
         **options: Any,
     ) -> Callable[[View], View]:
-        if scope not in (*auth.SCOPES, ANYBODY, SESSION, SIGNATURE):
+        if scope not in (*auth.SCOPES, ANYBODY, SESSION, SIGNATURE, LOCAL):
             raise TypeError(f"route {rule} must declare its scope")
 
         def register(view: View) -> View:
             @functools.wraps(view)
             def checked(*args: Any, **kwargs: Any) -> Any:
                 authorise(scope)
-                if scope in auth.SCOPES and not filtered:
+                if scope in (*auth.SCOPES, LOCAL) and not filtered:
                     keep_to_own_apps(kwargs)
                 return view(*args, **kwargs)
 
@@ -77,6 +77,15 @@ def authorise(scope: str) -> None:
         if g.session is None:
             raise Unauthorized("there is no session; log in with POST /api/v1/auth/login")
         return
+    if (
+        scope == LOCAL
+        and not request.headers.get("Authorization")
+        and COOKIE not in request.cookies
+        and from_this_host()
+    ):
+        g.caller = auth.Caller("local", None, "local", ("read",))
+        return
+    scope = "read" if scope == LOCAL else scope
     g.caller = _caller()
     if not g.caller.may(scope):
         raise Forbidden(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration import helpers
 from tests.integration.helpers import Deployments, scripted
@@ -268,3 +269,22 @@ def _room(api: Deployments, app: str) -> bool:
     for listener in listeners:
         listener.close()
     return statuses == {200}
+
+
+def test_metrics_tell_of_processes_and_streams_but_not_to_an_app(api: Deployments, talking: str) -> None:
+    """Else nobody is woken when a process is down, or an app learns the names of the others."""
+    machine = api.machine
+    with listening(api, talking):
+        text = machine.http("GET", "/metrics", token="").body
+    found = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert found["rustploy_app_process_up", talking, "web"] == 1
+    assert found["rustploy_log_streams",] >= 1
+    assert found["rustploy_deployment_step_seconds_count", "build"] >= 0
+    assert 10 << 20 < found["process_resident_memory_bytes",] < 200 << 20
+    fetch = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{machine.place.port}/metrics')"
+    refused = machine.run(["python3", "-c", fetch], user=f"rp-{talking}", check=False)
+    assert "HTTP Error 401" in refused.stderr

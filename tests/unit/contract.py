@@ -12,6 +12,8 @@ import jsonschema
 import yaml
 
 PREFIX = "/api/v1"
+#: Also served without the prefix.
+BARE = ("/health", "/metrics")
 #: What any request may end with: no such route, or a defect.
 ALWAYS = {
     "400": ["malformed_request"],
@@ -55,8 +57,8 @@ def _patterns() -> list[tuple[str, re.Pattern[str], dict[str, Any]]]:
 def operation_of(method: str, path: str) -> dict[str, Any] | None:
     """The operation that a request meets."""
     wanted = path.partition("?")[0]
-    if wanted == "/health":
-        wanted = f"{PREFIX}/health"
+    if wanted in BARE:
+        wanted = PREFIX + wanted
     for its_method, pattern, operation in _patterns():
         if its_method == method and pattern.fullmatch(wanted):
             return operation

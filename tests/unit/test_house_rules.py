@@ -40,6 +40,7 @@ DOORS = {
     "cryptography": {"x509"},
     "idna": {"names"},
     "nacl": {"vault"},
+    "prometheus_client": {"metrics"},
     "yaml": {"manifest", "config"},
     "waitress": {"server", "refusals", "spool"},
 }

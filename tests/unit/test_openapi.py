@@ -16,12 +16,12 @@ Operation = tuple[str, str]
 
 
 def served(api: Flask) -> dict[Operation, str]:
-    """(method, path as openapi.yaml writes it) -> scope. The bare /health is an alias told of in words."""
+    """(method, path as openapi.yaml writes it) -> scope. Those without the prefix are told of in words."""
     return {
         (method, re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", r"{\1}", rule.rule)): api.view_functions[rule.endpoint].scope  # type: ignore[attr-defined]
         for rule in api.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if rule.rule != "/health"
+        if rule.rule not in contract.BARE
     }
 
 
@@ -38,7 +38,7 @@ def test_operations_are_named_as_their_views(api: Flask) -> None:
         (method, re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", r"{\1}", rule.rule)): rule.endpoint.rpartition(".")[2]
         for rule in api.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if rule.rule != "/health"
+        if rule.rule not in contract.BARE
     }
     assert names == {key: operation["operationId"] for key, operation in contract.operations().items()}
 

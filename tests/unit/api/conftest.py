@@ -25,7 +25,7 @@ class Client:
     root: str = contract.PREFIX
 
     def __call__(self, method: str, path: str, json: object = None, **options: Any) -> TestResponse:
-        url = path if path.startswith("/health") else self.root + path
+        url = path if path.startswith(contract.BARE) else self.root + path
         options.setdefault("headers", {"Authorization": f"Bearer {self.token}"})
         if json is not None:
             options["json"] = json

@@ -25,6 +25,7 @@ ALLOWED = {
     "deploy": {"deploy", "admin", "person"},
     "admin": {"admin", "person"},
     "session": {"person"},
+    "local": {"none", "read", "deploy", "admin", "person"},  # of the test client's connection, which is from this host
     "signature": set(),
 }
 #: A person's browser, made to ask by a page that is not ours.

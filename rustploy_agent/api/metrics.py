@@ -1,0 +1,60 @@
+"""GET /metrics: what the agent counted, and the present as systemd and the database tell it, for Prometheus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Response, g, request
+
+from rustploy_agent import activation, units
+from rustploy_agent.api.resource import LOCAL, Resource, core
+from rustploy_agent.metrics import Labels, gauge, written
+from rustploy_agent.models import OPEN, App, Deployment
+
+resource = Resource("metrics", __name__)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@resource.route("/metrics", scope=LOCAL)
+def metrics() -> Response:
+    return Response(written([*core().metrics.families(), *_present()]), content_type=CONTENT_TYPE)
+
+
+def begin() -> None:
+    """For app.before_request."""
+    g.begun = time.monotonic()
+
+
+def count(response: Response) -> Response:
+    """For app.after_request. A request that no route takes is counted under one name, whatever it asked for."""
+    operation = (request.endpoint or "none").rpartition(".")[2]
+    core().metrics.request(operation, response.status_code, time.monotonic() - g.get("begun", time.monotonic()))
+    return response
+
+
+def _present() -> Iterator[Any]:
+    waiting = dict.fromkeys(OPEN, 0)
+    for deployment in Deployment.select(Deployment.status).where(Deployment.status.in_(OPEN)):
+        waiting[deployment.status] += 1
+    yield gauge(
+        "rustploy_deployments_open", "Deployments that have not ended.", ("status",), _labelled(waiting.items())
+    )
+    yield gauge("rustploy_log_streams", "Log streams that are open.", (), [((), len(core().streams))])
+    yield gauge("rustploy_app_process_up", "1: the process runs in its active slot.", ("app", "process"), _processes())
+
+
+def _labelled(items: Any) -> list[tuple[Labels, float]]:
+    return [((name,), value) for name, value in items]
+
+
+def _processes() -> list[tuple[Labels, float]]:
+    """One question to systemd for all of them."""
+    named = {
+        units.app(app.name, process, app.active_slot): (app.name, process)
+        for app in App.select().where(App.active_slot.is_null(False), ~App.deleting)
+        for process in activation.process_types(app)
+    }
+    states = core().systemd.states(list(named)) if named else {}
+    return [(labels, float(states[unit].active == "active")) for unit, labels in named.items()]
