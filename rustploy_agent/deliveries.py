@@ -19,6 +19,8 @@ KEPT_QUEUED, KEPT_IGNORED, KEPT_INVALID = 5_000, 1_000, 200
 #: Strangers are noted together, an hour in one row, which is written at most once a second: they cost no disk.
 STRANGERS_MS, NOTED_MS = 3_600_000, 1_000
 NO_ROOM = "disk_full"
+#: Comparisons, for SQLite finds no index for a bare column.
+VALID, INVALID = Delivery.valid == 1, Delivery.valid == 0
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Outcome:
 def note_stranger(provider: Provider, letter: Letterhead, reason: str) -> None:
     """A delivery that nobody vouched for; what its headers say is kept as a hint for who set the secret up wrongly."""
     now = now_ms()
-    strangers = Delivery.select().where(~Delivery.valid, Delivery.provider == provider.name, Delivery.reason == reason)
+    strangers = Delivery.select().where(INVALID, Delivery.provider == provider.name, Delivery.reason == reason)
     row = strangers.order_by(Delivery.created_at_unix_ms.desc()).first()
     if row is not None and 0 <= now - row.last_at_unix_ms < NOTED_MS:
         return
@@ -42,7 +44,7 @@ def note_stranger(provider: Provider, letter: Letterhead, reason: str) -> None:
             Delivery.update(times=Delivery.times + 1, **about).where(Delivery.id == row.id).execute()
         else:
             Delivery.create(provider=provider.name, valid=False, reason=reason, **about)
-            _forget_oldest(~Delivery.valid, KEPT_INVALID)
+            _forget_oldest(INVALID, KEPT_INVALID)
 
 
 def note_ignored(provider: Provider, letter: Letterhead, reason: str) -> None:
@@ -127,8 +129,8 @@ def _create(provider: Provider, letter: Letterhead, **about: Any) -> Delivery:
         proof_sha256=letter.proof_sha256,
         **about,
     )
-    _forget_oldest(Delivery.valid & Delivery.reason.is_null(), KEPT_QUEUED)
-    _forget_oldest(Delivery.valid & Delivery.reason.is_null(False), KEPT_IGNORED)
+    _forget_oldest(VALID & Delivery.reason.is_null(), KEPT_QUEUED)
+    _forget_oldest(VALID & Delivery.reason.is_null(False), KEPT_IGNORED)
     return delivery
 
 

@@ -481,6 +481,22 @@ class TestLog:
         assert {one["delivery_id"] for one in log(admin, "?app=blog")} == {"ours", "gitea"}
         assert [one["delivery_id"] for one in log(admin, "?provider=github&app=blog&limit=1")] == ["ours"]
 
+    def test_it_comes_in_pages(self, host: GitHost, admin: Client) -> None:
+        for number in range(5):
+            host.send(delivery=f"push-{number}")
+        seen, cursor = [], ""
+        while cursor is not None:
+            answer = admin("GET", f"/apps/blog/deliveries?limit=2{cursor and '&cursor=' + cursor}").get_json()
+            seen += [one["delivery_id"] for one in answer["items"]]
+            cursor = answer["next_cursor"]
+        assert sorted(seen) == [f"push-{number}" for number in range(5)]
+
+    def test_strangers_are_looked_up_without_reading_the_whole_log(self, opened: None) -> None:
+        """Else each of a million wrong guesses reads six thousand rows."""
+        rows = Delivery.select().where(deliveries.INVALID).order_by(Delivery.created_at_unix_ms.desc())
+        plan = str(models.database.execute_sql("EXPLAIN QUERY PLAN " + rows.sql()[0], rows.sql()[1]).fetchall())
+        assert "SEARCH" in plan and "delivery_by_time" in plan, plan
+
     @pytest.mark.parametrize(("query", "code"), [("provider=svn", 400), ("limit=0", 400), ("app=nobody", 400)])
     def test_a_wrong_filter_is_refused(self, admin: Client, query: str, code: int) -> None:
         assert admin("GET", f"/integrations/deliveries?{query}").status_code == code
