@@ -44,20 +44,24 @@ def unknown(key: str) -> NotFound:
     return NotFound(f"there is no app {key!r}", code="app_not_found")
 
 
-def create(name: str, settings: Settings, systemd: Systemd, applier: Applier) -> App:
+def create(name: str, settings: Settings, systemd: Systemd, applier: Applier, app_id: str | None = None) -> App:
     """The app with its users, directories and units; nothing is left when apply refuses it.
 
+    One that has the name and this very `app_id` was begun for the same request, by an agent that died; it is finished.
     What a lost database has left of an app of this name belongs to it again: its data, and what runs goes on.
     """
     found = settings.paths.app(name).exists()
     try:
         with database.atomic("IMMEDIATE"):
-            app: App = App.create(name=name, active_slot=slots.in_use(settings.paths.app(name)))
+            app: App = App.create(id=app_id or new_id(), name=name, active_slot=slots.in_use(settings.paths.app(name)))
             for letter in ("a", "b"):
                 Slot.create(app=app, letter=letter, deployment_id=new_id())
             allocate(settings, app, {WEB, *slots.process_types(settings.paths.app(name))})
     except peewee.IntegrityError:
-        raise Conflict(f"there is already an app {name!r}", code="app_exists") from None
+        begun = App.get_or_none(App.id == app_id, App.name == name, ~App.deleting)
+        if begun is None:
+            raise Conflict(f"there is already an app {name!r}", code="app_exists") from None
+        app = begun
     try:
         applier.ensure(name)
     except AgentError:
@@ -115,21 +119,23 @@ def import_repository(
     applier: Applier,
     worker: Worker,
     only: frozenset[str] | None = None,
+    app_id: str | None = None,
 ) -> App:
     """Creates or updates the app of that name once its repository was fetched; a refused one changes nothing.
 
-    With `only`, ids of apps, no other is touched or made.
+    With `only`, ids of apps, no other is touched or made. `app_id` as for `create`.
     """
     found = settings.paths.app(request["name"]).exists()
     existing = App.get_or_none((App.name == request["name"]) & ~App.deleting)
     if only is not None and (existing is None or existing.id not in only):
         raise Forbidden(f"the token is not for an app {request['name']!r}", code="insufficient_scope")
-    app = existing or create(request["name"], settings, systemd, applier)
+    new = existing is None or (existing.id == app_id and existing.repository is None)
+    app = create(request["name"], settings, systemd, applier, app_id) if new else existing
     with worker.hold(app.id, HOLD_SECONDS):
         try:
             _update(app, request, _inspect(app, request, settings, systemd, applier))
         except BaseException as error:
-            if existing is None and not _waits_for_its_key(error, request):
+            if new and not _waits_for_its_key(error, request):
                 take_back(app, found, settings, systemd, applier)
             raise
     updated: App = App.get_by_id(app.id)

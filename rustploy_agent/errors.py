@@ -65,6 +65,17 @@ class Conflict(AgentError):
     status = 409
 
 
+class InProgress(Conflict):
+    """To be asked again: somebody else is about to answer the same."""
+
+    code = "idempotency_key_in_use"
+
+
+class KeyReused(AgentError):
+    code = "idempotency_key_reused"
+    status = 422
+
+
 class TooManyRequests(AgentError):
     code = "too_many_requests"
     status = 429

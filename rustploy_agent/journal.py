@@ -33,6 +33,14 @@ def write(message: str, *, app: str, deployment_id: str, step: str | None = None
         journal.send(line, PRIORITY=str(priority), **fields)
 
 
+def record(message: str, **fields: object) -> None:
+    """One line of the agent's with these fields; those that are None are left out."""
+    from systemd import journal
+
+    given = {name: str(value) for name, value in fields.items() if value is not None}
+    journal.send(message, PRIORITY="6", SYSLOG_IDENTIFIER="rustploy-agent", **given)
+
+
 def deployment_lines(app: str, deployment_id: str, process_types: list[str], newest: int) -> list[str]:
     """The newest lines of one deployment, oldest first: the agent's own, fetch, build, release phase and the app's."""
     chosen = Selection(deployment_id, tuple(units.of_deployment(app, process_types)))

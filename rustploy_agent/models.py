@@ -10,8 +10,9 @@ import peewee
 
 from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.migrations import migrate
+from rustploy_agent.sqlite import Database
 
-database = peewee.SqliteDatabase(None, autoconnect=True)
+database = Database()
 DatabaseError = peewee.DatabaseError
 NO_ERROR = {"error_code": None, "last_error": None}
 OPEN = ("queued", "deploying", "retrying")

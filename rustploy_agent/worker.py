@@ -62,8 +62,9 @@ class Worker:
             self._changed.notify_all()
 
     def enqueue(self, deployment: Deployment) -> None:
-        """Durable when it returns. A newer request supersedes those of the same app that have not begun."""
-        self.announce(self.record(deployment))
+        """Durable once it, or the transaction around it, has ended. A newer one supersedes those that wait."""
+        superseded = self.record(deployment)
+        database.after_commit(lambda: self.announce(superseded))
 
     def record(self, deployment: Deployment) -> list[Deployment]:
         """`enqueue` inside a transaction; what it returns is to be told to `announce` after the commit."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from flask import Flask, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from rustploy_agent import audit as audit_trail
 from rustploy_agent import ballast
 from rustploy_agent.api import (
     apps,
+    audit,
     conditional,
     deliveries,
     deployments,
@@ -23,6 +25,7 @@ from rustploy_agent.api import (
     sessions,
     streams,
     tokens,
+    trail,
     webhooks,
 )
 from rustploy_agent.api.forwarding import ByIngress
@@ -42,6 +45,7 @@ RESOURCES = (
     tokens,
     sessions,
     resets,
+    audit,
     reference,
 )
 
@@ -64,6 +68,8 @@ def create_app(core: Core) -> Flask:
     app.before_request(_refuse_huge_body)
     app.before_request(lambda: _make_room(core))
     app.after_request(conditional.tag)
+    app.after_request(trail.note)
+    audit_trail.listen()
     errors.register(app)
     app.teardown_appcontext(lambda _: rest())
     app.wsgi_app = ByIngress(app.wsgi_app)  # type: ignore[method-assign]

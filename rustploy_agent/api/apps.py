@@ -9,6 +9,8 @@ from typing import Any
 from flask import g
 
 from rustploy_agent import activation, apps, desired, health, precedence, routes, routing, units
+from rustploy_agent.api import trail
+from rustploy_agent.api.calls import Manner, intended_id
 from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.clock import now_ms
@@ -104,15 +106,16 @@ def _processes(app: App, release: Release) -> list[dict[str, Any]]:
     return found
 
 
-@resource.route("/apps", methods=["POST"], scope="admin")
+@resource.route("/apps", methods=["POST"], scope="admin", manner=Manner(idempotent=True))
 def create_app() -> tuple[dict[str, Any], int]:
     fields = body()
     name = fields.required("name", app_name, "")
     complete(fields)
     c = core()
     with c.slow_request():
-        app = apps.create(name, c.settings, c.systemd, c.applier)
+        app = apps.create(name, c.settings, c.systemd, c.applier, intended_id())
     c.routing.update()
+    trail.concerns(app)
     return view(app), 201
 
 
@@ -194,13 +197,14 @@ def _effective(app: App) -> dict[str, Any]:
     }
 
 
-@resource.route("/apps/import", methods=["POST"], scope="admin", filtered=True)
+@resource.route("/apps/import", methods=["POST"], scope="admin", filtered=True, manner=Manner(idempotent=True))
 def import_app() -> tuple[dict[str, Any], int]:
     c = core()
     request = _import_request(body())
     with c.slow_request():
-        app = apps.import_repository(request, c.settings, c.systemd, c.applier, c.worker, g.caller.apps)
+        app = apps.import_repository(request, c.settings, c.systemd, c.applier, c.worker, g.caller.apps, intended_id())
     c.routing.update()
+    trail.concerns(app)
     next_action = {"action_type": "create_deployment", "deploy_endpoint": f"/api/v1/apps/{app.id}/deployments"}
     return {"app": view(app), "detection": app.detection, "next_action": next_action}, 201
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rustploy_agent import activation, apps, deploy, journal, releases
+from rustploy_agent.api import trail
+from rustploy_agent.api.calls import Manner
 from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete, core, integer_argument
 from rustploy_agent.errors import DeploymentFailed, InvalidRequest, NotFound, Unavailable
@@ -12,6 +14,7 @@ from rustploy_agent.fields import boolean, text
 from rustploy_agent.models import App, Deployment
 from rustploy_agent.names import COMMIT, commit_sha, git_ref
 
+QUEUES = Manner(atomic=True, idempotent=True)
 resource = Resource("deployments", __name__)
 #: Lines of a deployment's log in one answer unless `tail` says otherwise.
 DEFAULT_TAIL, LONGEST_TAIL = 2_000, 50_000
@@ -39,6 +42,7 @@ def view(deployment: Deployment) -> dict[str, Any]:
 
 def _accepted(deployment: Deployment) -> tuple[dict[str, Any], int]:
     core().worker.enqueue(deployment)
+    trail.concerns(deployment.app, deployment)
     return {
         "deployment_id": deployment.id,
         "status": deployment.status,
@@ -54,7 +58,7 @@ def _refuse_when_full() -> None:
         raise Unavailable(error.message, code=error.code) from None
 
 
-@resource.route("/apps/<app_id>/deployments", methods=["POST"], scope="deploy")
+@resource.route("/apps/<app_id>/deployments", methods=["POST"], scope="deploy", manner=QUEUES)
 def create_deployment(app_id: str) -> tuple[dict[str, Any], int]:
     app, fields = apps.find(app_id), body(optional=True)
     if fields.maybe("image_ref", text) is not None:
@@ -89,7 +93,7 @@ def create_deployment(app_id: str) -> tuple[dict[str, Any], int]:
     )
 
 
-@resource.route("/apps/<app_id>/rollback", methods=["POST"], scope="deploy")
+@resource.route("/apps/<app_id>/rollback", methods=["POST"], scope="deploy", manner=QUEUES)
 def create_rollback(app_id: str) -> tuple[dict[str, Any], int]:
     app, fields = apps.find(app_id), body(optional=True)
     wanted = fields.maybe("deployment_id", text)

@@ -7,6 +7,7 @@ from typing import Any
 from flask import g
 
 from rustploy_agent import apps, environment
+from rustploy_agent.api.calls import Manner
 from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.errors import NotFound
@@ -33,7 +34,7 @@ def list_env(app_id: str) -> dict[str, Any]:
         return page(rows, (EnvVar.key,), lambda row: view(row, values[row.key]))
 
 
-@resource.route("/apps/<app_id>/env", methods=["PUT"], scope="admin")
+@resource.route("/apps/<app_id>/env", methods=["PUT"], scope="admin", manner=Manner(atomic=True))
 def set_env(app_id: str) -> dict[str, Any]:
     app, fields = apps.find(app_id), body()
     key, value = fields.required("key", env_key, ""), fields.required("value", env_value, "")
@@ -44,7 +45,7 @@ def set_env(app_id: str) -> dict[str, Any]:
     return view(row, value)
 
 
-@resource.route("/apps/<app_id>/env", methods=["PATCH"], scope="admin")
+@resource.route("/apps/<app_id>/env", methods=["PATCH"], scope="admin", manner=Manner(atomic=True))
 def change_env(app_id: str) -> dict[str, Any]:
     """All or nothing, its answer included: what the others are has to be readable."""
     app, fields = apps.find(app_id), body()
@@ -56,7 +57,7 @@ def change_env(app_id: str) -> dict[str, Any]:
         return {"items": [view(row, values[row.key]) for row in environment.rows(app)]}
 
 
-@resource.route("/apps/<app_id>/env/<key>", methods=["DELETE"], scope="admin")
+@resource.route("/apps/<app_id>/env/<key>", methods=["DELETE"], scope="admin", manner=Manner(atomic=True))
 def delete_env(app_id: str, key: str) -> tuple[str, int]:
     app = apps.find(app_id)
     with database.atomic("IMMEDIATE"):

@@ -9,7 +9,7 @@ from flask import Flask, Response, g, jsonify, request
 from peewee import OperationalError
 from werkzeug.exceptions import HTTPException
 
-from rustploy_agent.errors import AgentError, TooManyRequests
+from rustploy_agent.errors import AgentError, InProgress, TooManyRequests
 
 log = logging.getLogger(__name__)
 SENTENCES = {
@@ -34,6 +34,7 @@ def register(app: Flask) -> None:
 def shape(status: int, code: str, message: str, details: list[dict[str, str]] | None = None) -> Response:
     response = jsonify({"error": {"code": code, "message": message, "details": details or []}})
     response.status_code = status
+    g.error_code = code
     return response
 
 
@@ -46,6 +47,8 @@ def _agent_error(error: AgentError) -> Response:
         response.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, TooManyRequests):
         response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, InProgress):
+        response.headers["Retry-After"] = "2"
     if status == 503:
         response.headers["Retry-After"] = "30"
     return response

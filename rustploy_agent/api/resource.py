@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from flask import Blueprint, current_app, g, request
 
 from rustploy_agent import apps, auth, sessions
+from rustploy_agent.api import trail
+from rustploy_agent.api.calls import PLAIN, Manner, carry_out
 from rustploy_agent.api.client import bound_client, from_this_host
 from rustploy_agent.api.envelope import parse_json
 from rustploy_agent.core import Core
@@ -32,7 +34,7 @@ class Resource(Blueprint):
     """A blueprint whose routes must say who may call them: `read`, `deploy`, `admin`, or one of the words above.
 
     A token that is restricted to apps gets to routes below `<app_id>` of these apps. Others refuse it, unless they are
-    `filtered`: their view shows and touches only what `g.caller.apps` has.
+    `filtered`: their view shows and touches only what `g.caller.apps` has. `manner` says how a view changes things.
     """
 
     def route(
@@ -42,6 +44,7 @@ class Resource(Blueprint):
         scope: str | None = None,
         filtered: bool = False,
         largest_body: int = LARGEST_BODY,
+        manner: Manner = PLAIN,
         **options: Any,
     ) -> Callable[[View], View]:
         if scope not in (*auth.SCOPES, ANYBODY, SESSION, SIGNATURE, LOCAL):
@@ -51,13 +54,15 @@ class Resource(Blueprint):
             @functools.wraps(view)
             def checked(*args: Any, **kwargs: Any) -> Any:
                 authorise(scope)
+                trail.begin(kwargs.get("app_id"))
                 if scope in (*auth.SCOPES, LOCAL) and not filtered:
                     keep_to_own_apps(kwargs)
-                return view(*args, **kwargs)
+                return carry_out(functools.partial(view, *args, **kwargs), manner, core().settings.paths)
 
             checked.scope = scope  # type: ignore[attr-defined]
             checked.filtered = filtered  # type: ignore[attr-defined]
             checked.largest_body = largest_body  # type: ignore[attr-defined]
+            checked.manner = manner  # type: ignore[attr-defined]
             self.add_url_rule(rule, view.__name__, checked, **options)
             return view
 
@@ -76,6 +81,7 @@ def authorise(scope: str) -> None:
         g.session = _session()
         if g.session is None:
             raise Unauthorized("there is no session; log in with POST /api/v1/auth/login")
+        g.caller = sessions.caller(g.session)
         return
     if (
         scope == LOCAL

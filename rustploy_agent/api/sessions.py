@@ -51,6 +51,7 @@ def login() -> Response:
 
 def _logged_in(user: User, address: str) -> Response:
     secret, session = sessions.begin(user, None if request.is_secure else address)
+    g.caller = sessions.caller(session)
     response = jsonify(view(session))
     life = sessions.LIFE_MS // 1000
     response.set_cookie(

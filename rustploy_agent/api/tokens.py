@@ -8,6 +8,7 @@ from typing import Any
 from flask import g
 
 from rustploy_agent import apps, auth
+from rustploy_agent.api.calls import Manner
 from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete
 from rustploy_agent.errors import NotFound
@@ -39,7 +40,7 @@ def _app_names() -> dict[str, str]:
     return dict(App.select(App.id, App.name).tuples())
 
 
-@resource.route("/tokens", methods=["POST"], scope="admin")
+@resource.route("/tokens", methods=["POST"], scope="admin", manner=Manner(atomic=True, idempotent=True, secret=True))
 def create_token() -> tuple[dict[str, Any], int]:
     """A person's are personal unless they say `service`; programs make those of services."""
     fields = body()
@@ -80,7 +81,7 @@ def list_tokens() -> dict[str, Any]:
     return page(Token.select(), (Token.created_at_unix_ms, Token.id), lambda token: view(token, names))
 
 
-@resource.route("/tokens/<token_id>", methods=["DELETE"], scope="admin")
+@resource.route("/tokens/<token_id>", methods=["DELETE"], scope="admin", manner=Manner(atomic=True))
 def revoke_token(token_id: str) -> tuple[str, int]:
     token = Token.get_or_none(Token.id == token_id)
     if token is None:

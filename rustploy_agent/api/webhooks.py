@@ -9,11 +9,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from flask import request
+from flask import g, request
 
 from rustploy_agent import deliveries, integrations, webhooks
 from rustploy_agent.api.envelope import parse_json
 from rustploy_agent.api.resource import LARGEST_BODY, SIGNATURE, Resource, core
+from rustploy_agent.auth import Caller
 from rustploy_agent.deliveries import Outcome
 from rustploy_agent.errors import InvalidRequest, Unauthorized, Unavailable
 from rustploy_agent.integrations import Voucher
@@ -65,6 +66,7 @@ def _judge(provider: Provider, letter: Letterhead, proof: str) -> Outcome:
 def _believe(provider: Provider, letter: Letterhead, body: Body, voucher: Voucher | None) -> Outcome:
     if voucher is None:
         raise _stranger(provider, letter, "proof_wrong", f"{provider.proof} fits no secret that is set here")
+    g.caller = Caller("webhook", None, provider.name, ())
     if request.mimetype != "application/json":
         deliveries.note_ignored(provider, letter, "unreadable")
         raise InvalidRequest(

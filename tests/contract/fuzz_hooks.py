@@ -19,7 +19,15 @@ URL, SECRET = os.environ["FUZZ_URL"], os.environ["FUZZ_SECRET"]
 NAMES = ("fuzz-a", "fuzz-b", "fuzz-c")
 LONGEST_WAIT = "1"
 #: What any request may end with.
-ALWAYS = {"404": ["not_found"], "405": ["method_not_allowed"]}
+ALWAYS = {
+    "400": ["malformed_request"],
+    "404": ["not_found"],
+    "405": ["method_not_allowed"],
+    "413": ["body_too_large"],
+    "414": ["uri_too_long"],
+    "431": ["headers_too_large"],
+    "501": ["unsupported_transfer_encoding"],
+}
 
 
 def operation_id(case: Any) -> str:

@@ -33,7 +33,7 @@ DOORS = {
     "systemd": {"journal", "steplog", "serve"},
     "subprocess": {"process"},
     "git": {"gitrun"},
-    "peewee": {"models", "migrations", "apps", "auth", "releases", "worker", "api.errors"},
+    "peewee": {"models", "records", "sqlite", "migrations", "apps", "auth", "releases", "worker", "api.errors"},
     "flask": {"api", "server"},
     "argon2": {"passwords"},
     "smtplib": {"mail"},

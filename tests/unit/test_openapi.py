@@ -56,6 +56,18 @@ def test_an_operation_says_who_may_call_it_and_how_it_can_fail(key: Operation) -
     assert ("{app_id}" in path) == ("app_not_found" in codes.get("404", []))
 
 
+def test_what_minds_idempotency_keys_says_so(api: Flask) -> None:
+    """A client that retries what does not mind them makes two of it."""
+    key = {"$ref": "#/components/parameters/idempotency_key"}
+    manners = {name.rpartition(".")[2]: view.manner for name, view in api.view_functions.items()}  # type: ignore[attr-defined]
+    for operation in contract.operations().values():
+        manner = manners[operation["operationId"]]
+        assert (key in operation.get("parameters", [])) == manner.idempotent, operation["operationId"]
+        codes = [code for listed in operation["x-error-codes"].values() for code in listed]
+        assert ("idempotency_key_reused" in codes) == manner.idempotent
+        assert ("idempotency_key_in_use" in codes) == (manner.idempotent and not manner.atomic)
+
+
 @pytest.mark.parametrize("key", sorted(contract.operations()))
 def test_an_operation_can_be_understood_and_tried_by_reading_it(key: Operation) -> None:
     """Else the reference page has holes, and generated clients have methods that nobody knows how to call."""
