@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
+from rustploy_agent.ends import Ends
 from rustploy_agent.errors import Unavailable
 from rustploy_agent.ingress import Ingress
 from rustploy_agent.memory import give_back
@@ -33,6 +34,7 @@ class Core:
     routing: Routing
     resets: Resets
     streams: Streams
+    ends: Ends
     metrics: Metrics = field(default_factory=Metrics)
 
     @contextlib.contextmanager
@@ -50,7 +52,8 @@ class Core:
 def compose(settings: Settings) -> Core:
     systemd = Systemd()
     applier = Applier(settings, systemd)
-    slow = threading.BoundedSemaphore(settings.threads - KEPT_FREE)
+    # Those who wait for a deployment have places of their own: they shall not keep anybody from importing.
+    slow = threading.BoundedSemaphore((settings.threads - KEPT_FREE + 1) // 2)
     return Core(
         settings,
         systemd,
@@ -60,4 +63,5 @@ def compose(settings: Settings) -> Core:
         Routing(settings, Ingress(settings.paths.ingress_socket)),
         Resets(settings.mail),
         Streams(settings.streams),
+        Ends((settings.threads - KEPT_FREE) // 2),
     )

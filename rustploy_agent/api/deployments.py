@@ -8,13 +8,14 @@ from rustploy_agent import activation, apps, deploy, journal, releases
 from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner
 from rustploy_agent.api.paging import page
+from rustploy_agent.api.preferences import answer_at_the_end
 from rustploy_agent.api.resource import Resource, body, complete, core, integer_argument
 from rustploy_agent.errors import DeploymentFailed, InvalidRequest, NotFound, Unavailable
 from rustploy_agent.fields import boolean, text
 from rustploy_agent.models import App, Deployment
 from rustploy_agent.names import COMMIT, commit_sha, git_ref
 
-QUEUES = Manner(atomic=True, idempotent=True)
+QUEUES = Manner(atomic=True, idempotent=True, then=answer_at_the_end)
 resource = Resource("deployments", __name__)
 #: Lines of a deployment's log in one answer unless `tail` says otherwise.
 DEFAULT_TAIL, LONGEST_TAIL = 2_000, 50_000
