@@ -169,6 +169,8 @@ def switch(run: Run, release: Release, slot: str) -> None:
     try:
         _switch(run, release, slot)
     except BaseException:
+        # What was not committed did not happen; a row in memory that says otherwise would end nothing.
+        run.deployment.status = "deploying"
         routing.mark(run.settings, App.get_by_id(run.app.id))
         raise
     run.app = App.get_by_id(run.app.id)

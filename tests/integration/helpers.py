@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.machine import Machine, Response
+from tests.machine.machine import BASE_DOMAIN
 
 #: For builds that a test steers: runs the repository's build.sh. build_mode "script" names it.
 SCRIPT_BUILDPACK = {
@@ -174,6 +175,13 @@ class Deployments:
     def get(self, app: str, path: str = "/") -> Response:
         """The app's answer at the address that the API shows."""
         return self.machine.http("GET", path, port=self.port(app))
+
+    def visit(self, app: str, path: str = "/") -> Response:
+        """The app's answer at its name, from the ingress."""
+        return self.machine.http("GET", path, port=self.machine.place.http_port, headers={"Host": self.host(app)})
+
+    def host(self, app: str) -> str:
+        return f"{app}.{BASE_DOMAIN}"
 
     def environment(self, app: str) -> dict[str, str]:
         """Of the web process, from the kernel."""

@@ -12,10 +12,11 @@ class Prober:
     """`with Prober(port, other) as seen:` … then `seen.failures` is empty and `seen.bodies` says what answered.
 
     With two ports, those of both slots, a failure is a moment in which neither served; with one, that port did not.
+    With `host`, the port is the ingress's.
     """
 
-    def __init__(self, *ports: int) -> None:
-        self._ports = list(ports)
+    def __init__(self, *ports: int, host: str | None = None) -> None:
+        self._ports, self._host = list(ports), host
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
         self.answers = 0
@@ -42,7 +43,7 @@ class Prober:
         troubles = []
         for port in [*self._ports, self._ports[0]] if len(self._ports) > 1 else self._ports:
             try:
-                body = ask(port)
+                body = ask(port, host=self._host)
             except (OSError, http.client.HTTPException, BadAnswer) as error:
                 troubles.append(f"port {port}: {type(error).__name__} {error}")
                 continue
@@ -58,10 +59,10 @@ class BadAnswer(Exception):
     pass
 
 
-def ask(port: int, path: str = "/", seconds: float = 10) -> str:
+def ask(port: int, path: str = "/", seconds: float = 10, host: str | None = None) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
-        connection.request("GET", path, headers={"Connection": "close"})
+        connection.request("GET", path, headers={"Connection": "close"} | ({"Host": host} if host else {}))
         answer = connection.getresponse()
         body = answer.read().decode()
     finally:

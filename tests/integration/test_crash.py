@@ -88,6 +88,11 @@ def _kill(api: Deployments) -> None:
     api.machine.wait_for_agent()
 
 
+def _visitor(api: Deployments, app: str) -> Prober:
+    """Asks at the app's name, where only the release that serves may answer."""
+    return Prober(api.machine.place.http_port, host=api.host(app))
+
+
 def _wait_for_attempt(api: Deployments, app: str, deployment: str, attempt: int) -> None:
     api.machine.wait_for(lambda: api.show(app, deployment)["attempt"] == attempt, 30, f"attempt {attempt}")
 
@@ -102,7 +107,9 @@ def _check(api: Deployments, app: str, deployment: str, old: str, new: str, seen
     assert api.slot_files(app) == [f"web-{api.app(app)['active_slot']}.env"]
     ready = json.loads(api.machine.run(["python3", "-c", READY_SLUGS]).stdout)
     api.machine.wait_for(lambda: api.slugs(app) == ready, 10, f"no slug directories but {ready}")
-    assert seen.failures == [], "neither the old nor the new release served"
+    assert seen.failures == [], "a visitor met neither the old nor the new release"
+    assert seen.bodies in ([old], [old, new]), "visitors were sent to and fro"
+    assert api.visit(app).body == api.get(app).body, "the ingress and the database disagree"
     assert api.machine.failed_units() == []
 
 
@@ -110,7 +117,7 @@ def _check(api: Deployments, app: str, deployment: str, old: str, new: str, seen
 def test_an_agent_killed_at_a_step_of_a_deployment_carries_on(api: Deployments, app: str, step: str) -> None:
     """Else a crash leaves a deployment that never ends, two releases at once, or an outage."""
     old, new = api.get(app).body, _next_version(api, app)
-    with Prober(*api.ports(app)) as seen:
+    with _visitor(api, app) as seen:
         _died_and_ended(api, app, step, "deployments")
     deployment = api.history(app)[0]["id"]
     _check(api, app, deployment, old, new, seen)
@@ -123,7 +130,7 @@ def test_an_agent_killed_at_a_step_of_a_rollback_carries_on(api: Deployments, ap
     _next_version(api, app)
     api.healthy(app)
     old = api.get(app).body
-    with Prober(*api.ports(app)) as seen:
+    with _visitor(api, app) as seen:
         _died_and_ended(api, app, step, "rollback")
     deployment = api.history(app)[0]["id"]
     new = api.machine.repositories.git(app, "show", f"{api.show(app, deployment)['commit_sha']}:version.txt")
@@ -146,7 +153,7 @@ def test_an_agent_killed_at_a_random_moment_carries_on(api: Deployments, app: st
     """Else it is only luck that the named steps are safe; the seed is the number, so a failure can be repeated."""
     old, new = api.get(app).body, _next_version(api, app)
     moment = random.Random(number).uniform(0, 0.9)
-    with Prober(*api.ports(app)) as seen:
+    with _visitor(api, app) as seen:
         deployment = api.start(app)
         time.sleep(moment)
         _kill(api)
@@ -159,7 +166,7 @@ def test_a_deployment_that_is_killed_again_and_again_ends_as_failed(api: Deploym
     old = api.get(app).body
     new = _next_version(api, app)
     attempts = 3
-    with Prober(*api.ports(app)) as seen:
+    with _visitor(api, app) as seen:
         deployment = api.start(app)
         for attempt in range(1, attempts + 1):
             _wait_for_attempt(api, app, deployment, attempt)

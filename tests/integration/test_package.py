@@ -109,7 +109,7 @@ def test_removing_stops_everything_and_keeps_data_which_a_new_install_serves_aga
     with pytest.raises(OSError):
         answer(installed, address)
     installed.install(deb)
-    installed.wait_for(lambda: main_pids(installed).keys() > {"rustploy-agent.service"}, 20, "the app to run again")
+    installed.wait_for(lambda: any("app@" in unit for unit in main_pids(installed)), 20, "the app to run again")
     assert answer(installed, address) == "this is kept"
     assert len(installed.http("GET", "/api/v1/apps").body["items"]) == 1
     assert installed.failed_units() == []

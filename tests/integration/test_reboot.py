@@ -39,6 +39,13 @@ def _wait_until_apps_run(api: Deployments) -> None:
         api.machine.wait_for(lambda app=app, units=units: api.running(app) == units, 30, f"{app} to be up")  # type: ignore[misc]
 
 
+def _visited(api: Deployments, app: str) -> object:
+    try:
+        return api.visit(app).body
+    except OSError:
+        return None
+
+
 def _wait_until_serves(api: Deployments, port: int, body: str) -> None:
     def serves() -> bool:
         try:
@@ -57,6 +64,7 @@ def test_apps_are_up_after_a_reboot_even_if_the_agent_cannot_start(api: Deployme
     _wait_until_apps_run(api)
     _wait_until_serves(api, blog, "blog two")
     _wait_until_serves(api, shop, "shop")
+    machine.wait_for(lambda: _visited(api, "blog") == "blog two", 30, "the ingress to serve, from the slot of before")
     assert machine.run(["systemctl", "is-active", "rustploy-agent.service"], check=False).stdout.strip() == "inactive"
     machine.run(["systemctl", "unmask", "rustploy-agent.service"])
     machine.run(["systemctl", "start", "rustploy-agent.service"])

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import http.client
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from rustploy_agent import activation, environment, events
+from rustploy_agent import activation, environment, events, routes
 from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import Conflict
-from rustploy_agent.models import App, Deployment, Process, Release, Slug
+from rustploy_agent.models import App, Deployment, Domain, Process, Release, Slug
 from rustploy_agent.settle import settle
 from rustploy_agent.worker import BACKOFF_MS, Worker
+from tests.unit.caddy import Caddy
 from tests.unit.manager import Manager
 from tests.unit.waiting import ended, until
 
@@ -262,3 +264,29 @@ class TestAfterACrash:
         worker.stop()
         assert Release.select().count() == 1
         assert Process.select().count() == 1
+
+
+def test_a_switch_that_fails_at_its_last_moment_is_taken_back(
+    core: Core, app: App, deploy: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else visitors are sent to a release that is stopped next, because its deployment failed."""
+    assert deploy().status == "healthy"
+    directory, point = core.settings.paths.routes, routes.point
+
+    def cut(*arguments: Any) -> None:
+        monkeypatch.setattr(routes, "point", point)
+        point(*arguments)
+        assert (directory / "blog.b").exists()
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(routes, "point", cut)
+    assert deploy(force_rebuild=True).status == "failed"
+    assert not (directory / "blog.b").exists() and (directory / "blog.open").exists()
+    assert answer(app) == 200
+
+
+def test_process_types_that_come_and_go_reach_the_ingress(core: Core, app: App, ingress: Caddy) -> None:
+    """Else an app that becomes a web app has no route at its switch."""
+    Domain.create(app=app, name="www.example.org")
+    events.processes_changed.send(app)
+    assert "www.example.org" in str(ingress.document)
