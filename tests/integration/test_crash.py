@@ -22,7 +22,8 @@ def _steps(module: str) -> list[str]:
     return re.findall(r'run\.(?:step|mark)\("(\w+)"\)', (MODULES / module).read_text())
 
 
-ROLLBACK = [*_steps("activation.py"), "prune"]
+#: A rollback has no release phase.
+ROLLBACK = [*(step for step in _steps("activation.py") if step != "release"), "prune"]
 DEPLOY = [*_steps("deploy.py"), *_steps("activation.py")]
 
 pytestmark = pytest.mark.usefixtures("machine")
