@@ -279,3 +279,51 @@ def test_a_request_that_is_too_large_or_too_slow_ends_at_the_ingress(api: Deploy
     assert get(api, app, "/slow/3").status == 504
     back = {"ingress": {"max_body_bytes": None, "timeout_seconds": None}}
     assert machine.http("PATCH", f"/api/v1/apps/{app}", back).status == 200
+
+
+def test_a_port_that_another_program_has_is_told_and_taken_when_it_is_free(api: Deployments, app: str) -> None:
+    """Else a web server that was there before keeps every app unreachable, and nobody says why."""
+    machine, port = api.machine, api.machine.place.http_port
+    machine.run(["systemctl", "stop", "rustploy-ingress.service"])
+    with socket.create_server(("0.0.0.0", port)):
+        machine.run(["systemctl", "start", "--no-block", "rustploy-ingress.service"])
+        told = machine.run(["rustploy-agent", "doctor"], check=False).stdout
+        assert f"another program listens on port {port}" in told
+        assert machine.http("GET", "/health").body["status"] == "ok"
+    machine.wait_for(lambda: _answers(api, app), 30, "the ingress to take its port")
+
+
+def _answers(api: Deployments, app: str) -> bool:
+    try:
+        return bool(get(api, app).status == 200)
+    except OSError:
+        return False
+
+
+def test_with_tls_visitors_are_sent_to_https_which_speaks_2_and_offers_3(api: Deployments, app: str) -> None:
+    machine = api.machine
+    settings = json.loads(machine.read("/etc/rustploy/agent.yaml"))
+    before = helpers.replace_settings(
+        machine, json.dumps(settings | {"ingress": settings["ingress"] | {"tls": "internal"}})
+    )
+    try:
+        port = machine.place.port + 2
+        sent = get(api, app, "/path?a=b")
+        assert (sent.status, sent.headers["Location"]) == (308, f"https://{app}.{BASE}:{port}/path?a=b")
+        assert machine.http("GET", "/", port=machine.place.http_port, headers={"Host": "other.example"}).status == 404
+
+        def secure(host: str, path: str) -> str:
+            where = ["--resolve", f"{host}:{port}:127.0.0.1", f"https://{host}:{port}{path}"]
+            return machine.run(["curl", "-sSik", "--http2", "--max-time", "20", *where], check=False).stdout
+
+        machine.wait_for(lambda: secure(f"{app}.{BASE}", "/").startswith("HTTP/2 200"), 30, "a certificate")
+        assert f'h3=":{port}"' in secure(f"{app}.{BASE}", "/")
+        assert '"https"' in secure(f"{app}.{BASE}", "/headers")
+        assert secure("other.example.org", "/") == "", "a certificate for a name that nobody has"
+        udp = machine.run(
+            ["python3", "-c", "print(open('/proc/net/udp').read(), open('/proc/net/udp6').read())"]
+        ).stdout
+        assert f":{port:04X} " in udp, "nobody listens for HTTP/3"
+    finally:
+        helpers.restore_settings(machine, before)
+    machine.wait_for(lambda: _answers(api, app), 30, "plain HTTP again")
