@@ -46,8 +46,9 @@ class Routing:
             self.reconcile()
             self._tell(None)
         except (AgentError, OSError) as error:
-            self._tell(getattr(error, "message", None) or str(error))
-            self._wake.set()
+            if self._settings.ingress.enabled:
+                self._tell(getattr(error, "message", None) or str(error))
+                self._wake.set()
 
     def reconcile(self) -> None:
         """Loads the configuration unless Caddy runs it already; kept as a file only when Caddy has taken it."""
@@ -63,7 +64,7 @@ class Routing:
             files.replace(path, content)
 
     def _tell(self, problem: str | None) -> None:
-        if problem and problem != self.problem and self._settings.ingress.enabled:
+        if problem and problem != self.problem:
             log.error("%s; it is tried again", problem)
         elif problem is None and self.problem:
             log.info("the ingress serves again what it should")
