@@ -1,0 +1,121 @@
+"""The door to Caddy and the care for what it serves, against an admin API played on a real unix socket."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rustploy_agent.config import Settings
+from rustploy_agent.ingress import Ingress, IngressDown, IngressRefused
+from rustploy_agent.models import App, Domain, Process
+from rustploy_agent.routing import CONFIGURATION, Routing
+from tests.unit.caddy import Caddy
+
+pytestmark = pytest.mark.processes
+
+
+class Admin(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    document: Any = None
+    refusal: bytes | None = None
+    hosts: tuple[str, ...] = ()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Admin
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.server.hosts += (str(self.headers["Host"]),)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self._answer(200, json.dumps(self.server.document).encode())
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.refusal is not None:
+            return self._answer(400, self.server.refusal)
+        self.server.document = json.loads(body)
+        self._answer(200, b"")
+
+
+@pytest.fixture
+def admin(tmp_path: Path) -> Iterator[Admin]:
+    with Admin(str(tmp_path / "admin.sock"), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_what_was_loaded_runs(admin: Admin, tmp_path: Path) -> None:
+    door = Ingress(tmp_path / "admin.sock")
+    assert door.running() == {}, "a Caddy without any configuration answers null"
+    door.load({"apps": {}})
+    assert door.running() == {"apps": {}}
+    assert set(admin.hosts) == {"rustploy-ingress"}, "another Host is refused by Caddy"
+
+
+def test_a_refusal_is_told_in_caddy_s_own_words(admin: Admin, tmp_path: Path) -> None:
+    admin.refusal = b'{"error":"listen tcp :80: bind: address already in use"}'
+    with pytest.raises(IngressRefused, match="address already in use"):
+        Ingress(tmp_path / "admin.sock").load({})
+
+
+def test_an_absent_ingress_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(IngressDown, match="journalctl -u rustploy-ingress"):
+        Ingress(tmp_path / "admin.sock").running()
+
+
+@pytest.fixture
+def routing(settings: Settings, opened: None, ingress: Caddy) -> Routing:
+    app = App.create(name="blog")
+    Process.create(app=app, type="web", port_a=20000, port_b=20001)
+    Domain.create(app=app, name="www.example.org")
+    return Routing(settings, ingress)
+
+
+def test_caddy_starts_from_what_it_has_taken(routing: Routing, settings: Settings, ingress: Caddy) -> None:
+    """Else it serves after a reboot what it did before the last change, until the agent comes."""
+    kept = settings.paths.routes / CONFIGURATION
+    routing.update()
+    assert json.loads(kept.read_text()) == ingress.document and "www.example.org" in kept.read_text()
+
+
+def test_what_caddy_refuses_is_not_what_it_starts_from(routing: Routing, settings: Settings, ingress: Caddy) -> None:
+    """Else a wrong certificate is an outage of everything at the next reboot."""
+    routing.update()
+    before = (settings.paths.routes / CONFIGURATION).read_text()
+    Domain.update(name="other.example.org").execute()
+    ingress.failure = IngressRefused("no")
+    routing.update()
+    assert (settings.paths.routes / CONFIGURATION).read_text() == before
+    assert (routing.state, routing.problem) == ("down", "no")
+    ingress.failure = None
+    routing.update()
+    assert routing.state == "ok" and "other.example.org" in str(ingress.document)
+
+
+def test_what_runs_as_it_should_is_not_loaded_again(routing: Routing, ingress: Caddy) -> None:
+    """Each load ends every websocket."""
+    for _ in range(3):
+        routing.update()
+    assert ingress.loaded == 1
+    ingress.document["apps"] = {}
+    routing.update()
+    assert ingress.loaded == 2 and "www.example.org" in str(ingress.document)
