@@ -4,6 +4,7 @@ A deployment must cost none of them anything, so `failures` stays empty: with `w
 """
 
 import asyncio
+import http.client
 import threading
 import time
 from types import TracebackType
@@ -84,3 +85,29 @@ class Load:
         self.answers += 1
         if expected is None and self.versions[-1:] != [answer]:
             self.versions.append(answer)
+
+
+class Listener:
+    """One open event stream; `last` is when its newest event came."""
+
+    def __init__(self, port: int, host: str) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+        self._connection.request("GET", "/events", headers={"Host": host})
+        self._stream = self._connection.getresponse()
+        self.last = 0.0
+        threading.Thread(target=self._listen, name="listener", daemon=True).start()
+
+    def _listen(self) -> None:
+        try:
+            while self._stream.readline().strip():
+                self._stream.readline()
+                self.last = time.monotonic()
+        except (OSError, http.client.HTTPException):
+            pass
+
+    def hears(self, since: float) -> bool:
+        """Whether an event comes that is newer, within two seconds."""
+        deadline = time.monotonic() + 2
+        while self.last <= since and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.last > since

@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration import helpers, ingress_apps
 from tests.integration.helpers import Deployments
-from tests.integration.load import Load
+from tests.integration.load import Listener, Load
 from tests.machine import Machine, Response
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -232,12 +232,13 @@ def test_no_visitor_notices_deployments_and_rollbacks(api: Deployments, app: str
     beside = _open_socket(api, app)
     with Load(api.machine.place.http_port, f"{name}.{BASE}") as seen:
         for number in range(1, SWITCHES + 1):
-            own = _open_socket(api, name)
+            own, stream = _open_socket(api, name), Listener(api.machine.place.http_port, f"{name}.{BASE}")
             api.commit(name, {"version.txt": str(number)})
             about = api.wait(name, api.start(name))
             assert about["status"] == "healthy", about
             assert get(api, name).body == str(number), "healthy, but visitors still meet the old release"
             assert _echoes(own), "a websocket did not live through the switch"
+            assert stream.hears(time.monotonic() + 0.2), "an event stream did not live through the switch"
             own.close()
             api.wait_until_settled(name)
         for _ in range(max(1, SWITCHES // 4)):
