@@ -20,7 +20,7 @@ from rustploy_agent.errors import (
     NotFound,
     Unavailable,
 )
-from rustploy_agent.models import OPEN, App, Deployment, EnvVar, Process, Release, Slot, Slug, database
+from rustploy_agent.models import OPEN, App, Deployment, Domain, EnvVar, Process, Release, Slot, Slug, database
 from rustploy_agent.names import url_scheme
 from rustploy_agent.ports import WEB, allocate
 from rustploy_agent.run import Run
@@ -96,7 +96,7 @@ def remove(app: App, settings: Settings, systemd: Systemd, applier: Applier) -> 
 
 def _forget(app: App) -> None:
     with database.atomic("IMMEDIATE"):
-        for model in (EnvVar, Process, Slot, Release, Slug, Deployment):
+        for model in (EnvVar, Domain, Process, Slot, Release, Slug, Deployment):
             model.delete().where(model.app == app).execute()
         app.delete_instance()
 

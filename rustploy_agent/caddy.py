@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rustploy_agent import issuance
 from rustploy_agent.config import Ingress
 
 #: The Host header that the admin API asks for.
@@ -38,12 +39,16 @@ COMPRESSED = (
 
 @dataclass(frozen=True)
 class Host:
-    """A name that an app answers at, or that sends its visitors to another one. The certificate is PEM, if custom."""
+    """A name that an app answers at, or that sends its visitors to another one.
+
+    With `custom` it gets no certificate by ACME, but the given one (PEM), or none at all while that cannot be had.
+    """
 
     name: str
     redirect_to: str | None = None
     certificate: str | None = None
     private_key: str | None = None
+    custom: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,9 @@ def _http(served: Served) -> Json:
     if settings.tls == "off":
         servers = {"plain": _server(served, settings.http_port) | {"automatic_https": {"disable": True}}}
     else:
-        secure = {"automatic_https": {"disable_redirects": True}, "tls_connection_policies": [{}]}
+        custom = [host.name for site in served.sites for host in site.hosts if host.custom]
+        automatic = {"disable_redirects": True} | ({"skip_certificates": custom} if custom else {})
+        secure = {"automatic_https": automatic, "tls_connection_policies": [{}]}
         servers = {
             "secure": _server(served, settings.https_port) | secure,
             "plain": _listener(settings, settings.http_port)
@@ -279,21 +286,5 @@ def _tls(served: Served) -> Json:
     loaded = [{"certificate": host.certificate, "key": host.private_key} for host in hosts]
     return {
         **({"certificates": {"load_pem": loaded}} if loaded else {}),
-        "automation": {"policies": [{"issuers": [_issuer(served.settings)]}]},
+        "automation": {"policies": [{"issuers": [issuance.issuer(served.settings)]}]},
     }
-
-
-def _issuer(settings: Ingress) -> Json:
-    if settings.tls == "internal":
-        return {"module": "internal"}
-    issuer: Json = {"module": "acme", "ca": settings.acme_directory}
-    if settings.acme_email:
-        issuer["email"] = settings.acme_email
-    if settings.acme_ca_root:
-        issuer["trusted_roots_pem_files"] = [settings.acme_ca_root]
-    if settings.http_port != 80 or settings.https_port != 443:
-        issuer["challenges"] = {
-            "http": {"alternate_port": settings.http_port},
-            "tls-alpn": {"alternate_port": settings.https_port},
-        }
-    return issuer

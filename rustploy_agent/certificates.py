@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -81,6 +82,24 @@ def check(name: str, certificate: str, key: str) -> Certificate:
     if problem is not None:
         raise Unusable("certificate", problem)
     return found
+
+
+#: Digests of pairs that were found to be whole.
+_whole: set[bytes] = set()
+MOST_REMEMBERED = 1000
+
+
+def refuse_broken(certificate: str, key: str) -> None:
+    """Unusable unless both can be read and belong together, be it expired; the same pair is looked into only once."""
+    digest = hashlib.sha256(f"{certificate}\0{key}".encode()).digest()
+    if digest in _whole:
+        return
+    (found,) = read([(certificate, key)])
+    if isinstance(found, Unusable):
+        raise found
+    if len(_whole) >= MOST_REMEMBERED:
+        _whole.clear()
+    _whole.add(digest)
 
 
 def read_files(certificate: str, key: str) -> tuple[str, str]:

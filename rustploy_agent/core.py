@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
+from rustploy_agent.domain_state import DomainStates
 from rustploy_agent.ends import Ends
 from rustploy_agent.errors import Unavailable
 from rustploy_agent.ingress import Ingress
@@ -33,6 +34,7 @@ class Core:
     slow: threading.BoundedSemaphore
     routing: Routing
     resets: Resets
+    domain_states: DomainStates
     streams: Streams
     ends: Ends
     metrics: Metrics = field(default_factory=Metrics)
@@ -62,6 +64,7 @@ def compose(settings: Settings) -> Core:
         slow,
         Routing(settings, Ingress(settings.paths.ingress_socket)),
         Resets(settings.mail),
+        DomainStates(settings),
         Streams(settings.streams),
         Ends((settings.threads - KEPT_FREE) // 2),
     )

@@ -156,6 +156,20 @@ class Log:
             raise CursorGone
 
 
+def newest_of(unit: str, count: int) -> list[str]:
+    """The newest lines of a unit of the platform's own, newest first."""
+    reader = _open()
+    try:
+        reader.add_match(f"_SYSTEMD_UNIT={unit}")
+        reader.seek_tail()
+        lines: list[str] = []
+        while len(lines) < count and reader._previous():
+            lines.append(_line(reader))
+        return lines
+    finally:
+        reader.close()
+
+
 class Watch:
     """Tells which units have written something. The lines themselves are read by a Log."""
 

@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 
-from rustploy_agent import caddy, events, files, routes
+from rustploy_agent import caddy, domains, events, files, routes
 from rustploy_agent.caddy import Host, Served, Site
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
@@ -99,8 +99,7 @@ def served(settings: Settings) -> Served:
 def _site(app: App, settings: Settings) -> Site | None:
     """None for an app that serves no HTTP or has no name to be asked for."""
     web = Process.get_or_none(Process.app == app, Process.type == WEB)
-    rows = Domain.select().where(Domain.app == app).order_by(Domain.name)
-    hosts = [Host(row.name, row.redirect_to) for row in rows]
+    hosts = [_host(row, settings) for row in Domain.select().where(Domain.app == app).order_by(Domain.name)]
     base = settings.ingress.base_domain
     if base and f"{app.name}.{base}" not in (settings.api_domain, *(host.name for host in hosts)):
         hosts.insert(0, Host(f"{app.name}.{base}"))
@@ -112,6 +111,18 @@ def _site(app: App, settings: Settings) -> Site | None:
         ports={"a": (web.port("a"),), "b": (web.port("b"),)},
         limits=limits_of(app, settings),
     )
+
+
+def _host(domain: Domain, settings: Settings) -> Host:
+    """A certificate that cannot be had now costs its own domain TLS, and no other one anything."""
+    if domain.tls_mode != domains.CUSTOM:
+        return Host(domain.name, domain.redirect_to)
+    try:
+        pair = domains.material(domain, settings)
+    except AgentError as error:
+        log.error("the certificate of %s: %s", domain.name, error.message)
+        return Host(domain.name, domain.redirect_to, custom=True)
+    return Host(domain.name, domain.redirect_to, *pair, custom=True)
 
 
 def limits_of(app: App, settings: Settings) -> caddy.Limits:

@@ -53,10 +53,11 @@ def test_every_command_of_the_pages_works_in_their_order(machine: Machine, api: 
     api.adopt("blog")
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
     ends = [api.wait("blog", one["id"]) for one in reversed(api.history("blog"))]
-    assert [one["kind"] for one in ends[:4]] == ["deploy", "deploy", "rollback", "deploy"]
-    assert [one["status"] for one in ends[:2]] == ["healthy", "healthy"]
-    assert ends[3]["error_code"] == "cancelled"
-    assert [one["commit_sha"] for one in ends[4:]] == [commit] * 3, "a push that is shown is not deployed"
+    assert [one["kind"] for one in ends[:5]] == ["deploy", "deploy", "deploy", "rollback", "deploy"]
+    assert [one["status"] for one in ends[:3]] == ["healthy"] * 3
+    assert ends[2]["outcome"] == "unchanged"
+    assert ends[4]["error_code"] == "cancelled"
+    assert [one["commit_sha"] for one in ends[5:]] == [commit] * 3, "a push that is shown is not deployed"
     assert ends[-1]["status"] == "healthy"
 
 

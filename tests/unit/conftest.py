@@ -19,6 +19,7 @@ from rustploy_agent import config, environment, models, vault
 from rustploy_agent.api import create_app
 from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
+from rustploy_agent.domain_state import DomainStates
 from rustploy_agent.ends import Ends
 from rustploy_agent.resets import Resets
 from rustploy_agent.routing import Routing
@@ -94,9 +95,8 @@ def core(settings: config.Settings, opened: None, manager: Manager, accounts: No
     slow = threading.BoundedSemaphore(settings.threads)
     worker = Worker(settings, door, applier)
     streams = Streams(settings.streams)
-    yield Core(
-        settings, door, applier, worker, slow, Routing(settings, ingress), Resets(settings.mail), streams, Ends(2)
-    )
+    routing, resets, states = Routing(settings, ingress), Resets(settings.mail), DomainStates(settings)
+    yield Core(settings, door, applier, worker, slow, routing, resets, states, streams, Ends(2))
     streams.end()
     _leave_no_work(manager)
     worker.stop()

@@ -80,8 +80,11 @@ def test_a_redirecting_host_reaches_no_app() -> None:
 
 
 def test_certificates_that_were_given_are_loaded_and_others_ordered() -> None:
-    site = dataclasses.replace(SITE, hosts=(Host("a.example.org", None, "CERTIFICATE", "KEY"), Host("b.example.org")))
-    tls = caddy.render(served(site, acme_email="ops@example.org"))["apps"]["tls"]
+    given = Host("a.example.org", None, "CERTIFICATE", "KEY", custom=True)
+    site = dataclasses.replace(SITE, hosts=(given, Host("b.example.org")))
+    document = caddy.render(served(site, acme_email="ops@example.org"))
+    assert servers(document)["secure"]["automatic_https"]["skip_certificates"] == ["a.example.org"]
+    tls = document["apps"]["tls"]
     assert tls["certificates"] == {"load_pem": [{"certificate": "CERTIFICATE", "key": "KEY"}]}
     assert tls["automation"]["policies"][0]["issuers"] == [
         {"module": "acme", "ca": config.LETS_ENCRYPT, "email": "ops@example.org"}

@@ -33,7 +33,8 @@ DOORS = {
     "systemd": {"journal", "steplog", "serve"},
     "subprocess": {"process"},
     "git": {"gitrun"},
-    "peewee": {"models", "records", "sqlite", "migrations", "apps", "auth", "releases", "worker", "api.errors"},
+    "peewee": {"models", "records", "sqlite", "migrations", "apps", "domains"}
+    | {"auth", "releases", "worker", "api.errors"},
     "flask": {"api", "server"},
     "argon2": {"passwords"},
     "smtplib": {"mail"},
@@ -58,6 +59,7 @@ GROUND = {
     "caddy",
     "routes",
 } | {
+    "issuance",
     "mail",
 }
 DOOR_MODULES = {"systemd", "journal", "process", "health", "ingress", "dns"}

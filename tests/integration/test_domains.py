@@ -1,0 +1,201 @@
+"""Domains for real: certificates by ACME from a second Caddy, certificates of one's own, and states in true words.
+
+The machine shares the host's network, so the ingress of these tests listens on loopback addresses of its own: there the
+ports 80 and 443, at which a certificate authority calls back, are free.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.helpers import (
+    Deployments,
+    deployments,
+    quick_settings,
+    replace_settings,
+    restore_settings,
+    server,
+)
+from tests.machine import Machine
+from tests.unit.certificate_authority import issue
+
+DIRECTORY = "https://ca.example.test/acme/local/directory"
+CA, ROOT = "/var/tmp/test-ca", "/etc/rustploy-test-ca.crt"
+NAMES = ("www.example.test", "example.test", "lost.example.test", "ca.example.test", "own.example.test")
+
+
+class Site:
+    """The addresses of this machine's ingress and of its certificate authority, and how a visitor sees a name."""
+
+    def __init__(self, machine: Machine, api: Deployments) -> None:
+        self.machine, self.api = machine, api
+        number = machine.place.number
+        self.ingress, self.ca = (f"127.77.{number}.{last}" for last in (1, 2))
+
+    def visit(self, url: str, *options: str) -> tuple[int, str]:
+        """Status (0: no answer that a browser would take) and body."""
+        done = self.machine.run(
+            ["curl", "--silent", "--max-time", "10", "--cacert", ROOT, "--write-out", "\n%{http_code}", *options, url],
+            check=False,
+        )
+        body, _, status = done.stdout.rpartition("\n")
+        return int(status), body
+
+    def let_certificates_end(self) -> None:
+        """Caddy renews as always, only that nearly the whole life of a certificate counts as its end.
+
+        To be said again, for the agent repairs a configuration that it has not made.
+        """
+        policy = "http://localhost/config/apps/tls/automation/policies/0/renewal_window_ratio"
+        options = ["--unix-socket", "/run/rustploy-ingress/admin.sock", "--header", "Host: rustploy-ingress"]
+        change = ["--header", "Content-Type: application/json", "--request", "POST", "--data", "0.99999"]
+        if "0.99999" not in self.machine.run(["curl", "--silent", *options, policy]).stdout:
+            self.machine.run(["curl", "--silent", *options, *change, policy])
+
+    def domain(self, app: str, name: str) -> dict[str, Any]:
+        return dict(self.machine.http("POST", f"/api/v1/apps/{app}/domains/{name}/verify").body)
+
+    def wait_for_certificate(self, app: str, name: str) -> dict[str, Any]:
+        def there() -> dict[str, Any]:
+            state = self.domain(app, name)["state"]["certificate"]
+            return state if state["ok"] else {}
+
+        return self.machine.wait_for(there, 60, f"{name} to have a certificate")
+
+
+@pytest.fixture(scope="module")
+def site(session_machine: Machine) -> Iterator[Site]:
+    """An app behind an ingress that gets its certificates from a Caddy acting as certificate authority."""
+    machine = session_machine
+    for api in deployments(machine):
+        site = Site(machine, api)
+        hosts = machine.read("/etc/hosts") if machine.exists("/etc/hosts") else ""
+        leads = dict.fromkeys(NAMES, site.ingress) | {"ca.example.test": site.ca}
+        machine.write("/etc/hosts", hosts + "".join(f"{address} {name}\n" for name, address in leads.items()))
+        before = _with_authority(site)
+        try:
+            yield site
+        finally:
+            restore_settings(machine, before)
+            machine.write("/etc/hosts", hosts)
+            machine.run(["systemctl", "stop", "test-ca.service"], check=False)
+
+
+def _start_authority(site: Site, *before: dict[str, Any]) -> None:
+    """With these routes before its own."""
+    site.machine.run(["systemctl", "stop", "test-ca.service"], check=False)
+    site.machine.write(f"{CA}/caddy.json", json.dumps(_authority(site, *before)))
+    environment = [f"--setenv=HOME={CA}", f"--setenv=XDG_DATA_HOME={CA}"]
+    argv = ["systemd-run", "--quiet", "--unit=test-ca", *environment, "caddy", "run", "--config", f"{CA}/caddy.json"]
+    site.machine.run(argv)
+    site.machine.wait_for(lambda: site.visit(DIRECTORY, "--insecure")[0] == 200, 30, "the authority to answer")
+
+
+def _with_authority(site: Site) -> str:
+    machine = site.machine
+    _start_authority(site)
+    made = f"{CA}/caddy/pki/authorities/local/root.crt"
+    machine.write(ROOT, machine.read(made))
+    ingress = {"addresses": [site.ingress], "http_port": 80, "https_port": 443, "tls": "acme"}
+    acme = {"directory": DIRECTORY, "ca_root": ROOT}
+    return replace_settings(machine, quick_settings(machine, ingress=ingress | {"acme": acme}))
+
+
+def _authority(site: Site, *before: dict[str, Any]) -> dict[str, Any]:
+    name = "ca.example.test"
+    route = {"match": [{"host": [name]}], "handle": [{"handler": "acme_server", "ca": "local", "host": name}]}
+    routes = {"routes": [*before, route]}
+    listener = {"listen": [f"{site.ca}:443"], "automatic_https": {"disable_redirects": True}} | routes
+    return {
+        "admin": {"disabled": True},
+        "apps": {
+            "pki": {"certificate_authorities": {"local": {"install_trust": False}}},
+            "http": {"servers": {"ca": listener}},
+            "tls": {"automation": {"policies": [{"subjects": [name], "issuers": [{"module": "internal"}]}]}},
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def blog(site: Site) -> str:
+    app = site.api.create("blog", server("1"))
+    site.api.healthy(app)
+    return app
+
+
+def add(site: Site, app: str, name: str, **more: Any) -> dict[str, Any]:
+    answer = site.machine.http("POST", f"/api/v1/apps/{app}/domains", {"domain": name} | more)
+    assert answer.status == 201, answer.body
+    return dict(answer.body)
+
+
+def test_a_managed_domain_gets_its_certificate_and_a_newer_one_in_time(site: Site, blog: str) -> None:
+    add(site, blog, "www.example.test")
+    first = site.wait_for_certificate(blog, "www.example.test")
+    assert "Caddy" in first["issuer"]
+    state = site.domain(blog, "www.example.test")["state"]
+    assert state["dns"]["addresses"] == [site.ingress]
+    assert site.visit("https://www.example.test/") == (200, "1")
+    status, _ = site.visit("http://www.example.test/x")
+    assert status == 308
+
+    def renewed() -> bool:
+        site.let_certificates_end()
+        now = site.domain(blog, "www.example.test")["state"]["certificate"]
+        return bool(now["ok"]) and now["valid_until_unix_ms"] > first["valid_until_unix_ms"]
+
+    site.machine.wait_for(renewed, 180, "the certificate to be renewed")  # one that fails is tried again after a minute
+    assert site.visit("https://www.example.test/") == (200, "1")
+    site.machine.run(["systemctl", "restart", "rustploy-agent.service"])
+    site.machine.wait_for_agent()
+
+
+def test_a_certificate_of_ones_own_serves_with_and_without_the_agent(site: Site, blog: str) -> None:
+    own = issue("own.example.test")
+    add(site, blog, "own.example.test", certificate=own.certificate, private_key=own.key)
+    site.machine.write("/var/tmp/own.crt", own.certificate)
+    visit = ("https://own.example.test/", "--cacert", "/var/tmp/own.crt")
+    site.machine.wait_for(lambda: site.visit(*visit) == (200, "1"), 20, "the uploaded certificate to be served")
+    site.machine.run(["systemctl", "stop", "rustploy-agent.service"])
+    site.machine.run(["systemctl", "restart", "rustploy-ingress.service"])
+    try:
+        site.machine.wait_for(lambda: site.visit(*visit) == (200, "1"), 20, "the ingress to be back by itself")
+        assert site.visit("https://www.example.test/") == (200, "1")
+    finally:
+        site.machine.run(["systemctl", "start", "rustploy-agent.service"])
+        site.machine.wait_for_agent()
+    found = site.machine.run(["grep", "-rlF", own.key.splitlines()[1], "/var/lib/rustploy/agent"], check=False)
+    assert found.stdout == "", "the private key lies open beside the database"
+
+
+def test_www_leads_to_the_apex_over_https(site: Site, blog: str) -> None:
+    add(site, blog, "example.test", redirect_to="www.example.test")
+    site.wait_for_certificate(blog, "example.test")
+    option = ("--write-out", "%{redirect_url}\n%{http_code}")
+    assert site.visit("https://example.test/a?b=c", *option) == (308, "https://www.example.test/a?b=c")
+
+
+def test_a_deleted_domain_is_gone_from_the_ingress(site: Site, blog: str) -> None:
+    assert site.machine.http("DELETE", f"/api/v1/apps/{blog}/domains/own.example.test").status == 204
+    assert site.visit("https://own.example.test/", "--insecure")[0] in (0, 404)
+
+
+def test_a_refused_certificate_says_why(site: Site, blog: str) -> None:
+    problem = {"type": "urn:ietf:params:acme:error:rejectedIdentifier", "detail": "this name is on no list of ours"}
+    headers = {"Content-Type": ["application/problem+json"]}
+    refusal = {"handler": "static_response", "status_code": 403, "headers": headers, "body": json.dumps(problem)}
+    _start_authority(site, {"match": [{"path": ["*/new-order"]}], "handle": [refusal], "terminal": True})
+    add(site, blog, "lost.example.test")
+
+    def told() -> str:
+        message = str(site.domain(blog, "lost.example.test")["state"]["certificate"]["message"])
+        return message if "being asked for" not in message else ""
+
+    message = site.machine.wait_for(told, 60, "the refusal to show up in the domain's state")
+    assert message.startswith("there is no certificate yet: ")
+    assert "this name is on no list of ours" in message
+    assert site.visit("https://www.example.test/") == (200, "1"), "one domain's trouble must not touch another"
