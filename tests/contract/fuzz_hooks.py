@@ -18,6 +18,8 @@ URL, SECRET = os.environ["FUZZ_URL"], os.environ["FUZZ_SECRET"]
 #: Each new app takes a run of rustploy-apply and two users; a handful shows as much as hundreds.
 NAMES = ("fuzz-a", "fuzz-b", "fuzz-c")
 LONGEST_WAIT = "1"
+#: Limits under which the app that serves goes on serving.
+ENOUGH = {"memory_max_bytes": 1 << 30, "cpu_quota_percent": 100, "tasks_max": 256}
 #: What any request may end with.
 ALWAYS = {
     "400": ["malformed_request"],
@@ -56,6 +58,8 @@ def _is_right(case: Any) -> bool:
 def _make_real(operation: str, body: dict[str, Any]) -> None:
     """By the body's own bytes, so that the same seed makes the same requests."""
     lot = zlib.crc32(json.dumps(body, sort_keys=True, default=str).encode())
+    if operation == "change_app" and body.get("limits"):
+        body["limits"] = {name: ENOUGH.get(name, value) for name, value in body["limits"].items()}
     if operation == "set_webhook_secret":
         body["secret"] = SECRET
     if operation == "create_app":

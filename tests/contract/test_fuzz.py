@@ -19,7 +19,7 @@ from tests.machine import Machine
 
 #: Caller -> how much is tried: phases, and cases for each operation. In all a few thousand requests in two minutes.
 CALLERS = {
-    "admin": ("examples,coverage,fuzzing,stateful", 60),
+    "admin": ("examples,coverage,fuzzing,stateful", 25),
     "deploy": ("coverage,fuzzing", 15),
     "read": ("coverage,fuzzing", 15),
     "none": ("coverage,fuzzing", 15),
@@ -36,6 +36,11 @@ def api(session_machine: Machine) -> Iterator[Deployments]:
         for provider in ("github", "gitlab", "gitea"):
             session_machine.http("PUT", f"/api/v1/integrations/{provider}/secret", {"secret": SECRET})
         yield deployments
+
+
+def started(machine: Machine) -> bool:
+    """Not while a deployment that a request began is under way."""
+    return machine.http("POST", "/api/v1/apps/fuzzed/start", timeout=60).status == 200
 
 
 @pytest.mark.parametrize("caller", CALLERS)
@@ -58,4 +63,5 @@ def test_no_request_gets_an_answer_that_the_document_does_not_promise(
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}\nagain, in {HERE}: {again}"
     tried = int(re.findall(r"(\d+) generated", ended.stdout)[-1])
     assert tried > LEAST_CASES[caller], ended.stdout
+    machine.wait_for(lambda: started(machine), 60, "the app to be started; one of the requests is to stop it")
     assert api.get("fuzzed").body == "one"
