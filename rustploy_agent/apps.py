@@ -7,7 +7,7 @@ from typing import Any
 
 import peewee
 
-from rustploy_agent import deploy, manifest, precedence, releases, routes, slots, units
+from rustploy_agent import deploy, manifest, precedence, releases, repository, routes, slots, units
 from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -133,7 +133,7 @@ def import_repository(
     app = create(request["name"], settings, systemd, applier, app_id) if new else existing
     with worker.hold(app.id, HOLD_SECONDS):
         try:
-            _update(app, request, _inspect(app, request, settings, systemd, applier))
+            _update(app, request, settings, _inspect(app, request, settings, systemd, applier))
         except BaseException as error:
             if new and not _waits_for_its_key(error, request):
                 take_back(app, found, settings, systemd, applier)
@@ -169,9 +169,9 @@ def _inspect(
         releases.discard(slug, run.path / "slugs" / slug.id)
 
 
-def _update(app: App, request: dict[str, Any], found: dict[str, Any]) -> None:
+def _update(app: App, request: dict[str, Any], settings: Settings, found: dict[str, Any]) -> None:
     App.update(
-        repository=request["repository"],
+        repository=repository.kept(app, request["repository"], settings.paths),
         source=request["source"],
         build_mode=request["build_mode"],
         runtime=request["runtime"],

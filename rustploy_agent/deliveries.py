@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rustploy_agent import deploy, integrations
+from rustploy_agent import integrations, space
 from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import DeploymentFailed, Unavailable
@@ -114,7 +114,7 @@ def _deployment(connection: Connection, push: Push) -> Deployment:
 
 def _lack_of_space(settings: Settings) -> Unavailable | None:
     try:
-        deploy.check_space(settings.min_free_bytes, str(settings.paths.state))
+        space.refuse_when_short(settings)
     except DeploymentFailed as error:
         return Unavailable(error.message, code=NO_ROOM)
     return None

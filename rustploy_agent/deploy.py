@@ -5,7 +5,6 @@ Each step may raise DeploymentFailed; the worker then ends the deployment and `c
 
 from __future__ import annotations
 
-import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,9 @@ from rustploy_agent import (
     manifest,
     precedence,
     releases,
+    repository,
     reservation,
+    space,
     units,
 )
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
@@ -30,7 +31,7 @@ from rustploy_agent.run import Run
 
 
 def deploy(run: Run) -> None:
-    refuse_without_space(run)
+    space.refuse_when_short(run.settings)
     environment.variables(run.app, run.settings.paths)  # unreadable ones are told of before the build, not after it
     slot = claim_idle_slot(run)
     with ThreadPoolExecutor(max_workers=2) as aside:
@@ -83,20 +84,6 @@ class Source:
     built: dict[str, Any] | None = None
 
 
-def refuse_without_space(run: Run) -> None:
-    check_space(run.settings.min_free_bytes, str(run.settings.paths.state))
-
-
-def check_space(floor: int, state: str) -> None:
-    free = shutil.disk_usage(state).free
-    if free < floor:
-        raise DeploymentFailed(
-            "disk_full",
-            f"{free >> 20} MiB are free on {state}, deployments need {floor >> 20} MiB "
-            "(disk.min_free_mib); remove what is not needed or lower the floor",
-        )
-
-
 def claim_idle_slot(run: Run) -> str:
     slot: str = run.app.idle_slot
     activation.stop_slot(run, slot)
@@ -142,7 +129,7 @@ def job_document(run: Run, slug: Slug, *, ref: str | None, commit: str | None, k
         "app": run.app.name,
         "slug_id": slug.id,
         "fetch": {
-            "url": run.app.repository["clone_url"],
+            "url": repository.address(run.app, settings.paths),
             "ref": ref,
             "commit": commit,
             "schemes": list(settings.schemes),

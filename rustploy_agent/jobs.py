@@ -29,12 +29,20 @@ def run(
     stop_waiting: Callable[[], bool],
 ) -> dict[str, Any]:
     """The unit's result for this job, checked; DeploymentFailed with the result's own code when it was refused."""
-    target = app_path / "results" / result
-    files.replace(app_path / "jobs" / "job.json", json.dumps(job).encode(), durable=False)
+    written = app_path / "jobs" / "job.json"
+    files.replace(written, json.dumps(job).encode(), durable=False)
+    try:
+        _work(systemd, unit, result.removesuffix(".json"), seconds, stop_waiting)
+    finally:
+        written.unlink(missing_ok=True)  # a repository's address may have a token in it
+    return read(app_path / "results" / result, app_path.name, job, result.removesuffix(".json"))
+
+
+def _work(systemd: Systemd, unit: str, step: str, seconds: float, stop_waiting: Callable[[], bool]) -> None:
+    """Starts the unit and waits for its end."""
     systemd.stop_and_wait(unit, GRACE_SECONDS)
     systemd.start(unit)
     state = systemd.settle(unit, seconds + GRACE_SECONDS, stop_waiting)
-    step = result.removesuffix(".json")
     if state is None:
         systemd.stop_and_wait(unit, 2 * GRACE_SECONDS)
         if stop_waiting():
@@ -45,7 +53,6 @@ def run(
         systemd.reset_failed(unit)
         code = f"{step}_out_of_memory" if ended.result == "oom-kill" else f"{step}_failed"
         raise DeploymentFailed(code, f"{unit} {ended}")
-    return read(target, app_path.name, job, step)
 
 
 def read(path: Path, app: str, job: dict[str, Any], step: str) -> dict[str, Any]:

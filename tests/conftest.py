@@ -36,6 +36,11 @@ def _guard(event: str, arguments: tuple[object, ...]) -> None:
 sys.addaudithook(_guard)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What all tests used is searched for when all have run."""
+    items.sort(key=lambda item: item.path.name == "test_secrets.py")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """A unit test starts no process and opens no socket, unless it is marked `processes`."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import g
 
-from rustploy_agent import activation, apps, desired, health, precedence, routes, routing, units
+from rustploy_agent import activation, apps, desired, health, precedence, repository, routes, routing, units
 from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner, intended_id
 from rustploy_agent.api.paging import page
@@ -24,7 +24,6 @@ from rustploy_agent.names import (
     commit_sha,
     git_ref,
     health_path,
-    masked_url,
     repository_part,
     url_scheme,
 )
@@ -173,7 +172,7 @@ def show_config(app_id: str) -> dict[str, Any]:
         raise NotFound("the app was never imported from a repository", code="config_not_found")
     return {
         "app_id": app.id,
-        "repository": app.repository | {"clone_url": masked_url(app.repository["clone_url"])},
+        "repository": repository.shown(app),
         "source": app.source,
         "build_mode": app.build_mode,
         "runtime": app.runtime,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rustploy_agent import activation, apps, deploy, journal, releases
+from rustploy_agent import activation, apps, journal, releases, space
 from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner
 from rustploy_agent.api.paging import page
@@ -52,9 +52,8 @@ def _accepted(deployment: Deployment) -> tuple[dict[str, Any], int]:
 
 
 def _refuse_when_full() -> None:
-    settings = core().settings
     try:
-        deploy.check_space(settings.min_free_bytes, str(settings.paths.state))
+        space.refuse_when_short(core().settings)
     except DeploymentFailed as error:
         raise Unavailable(error.message, code=error.code) from None
 

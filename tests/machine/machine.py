@@ -17,6 +17,7 @@ import yaml
 from tests.machine import places
 from tests.machine.base import REPOSITORY, base_root
 from tests.machine.repositories import Repositories
+from tests.machine.secrets import Secrets
 from tests.unit import contract
 
 LAUNCH = Path(__file__).with_name("launch")
@@ -42,6 +43,7 @@ class Machine:
         self.place = place
         self.release = release
         self.token: str | None = None
+        self.secrets = Secrets()
         self.repositories = Repositories(self)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -230,6 +232,7 @@ class Machine:
             self.wait_for_agent()
             created = self.run(["rustploy-agent", "token", "create", "--name", "tests", "--scope", "admin"])
             self.token = created.stdout.splitlines()[-1]
+            self.secrets.add(self.token)
 
     def apt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         options = ["--yes", "--quiet", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"]
@@ -269,6 +272,7 @@ class Machine:
         token = self.token if token is None and port is None else token
         if token:
             sent["Authorization"] = f"Bearer {token}"
+        self.secrets.sent(path, json)
         body = None if json is None else jsonlib.dumps(json)
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
@@ -283,6 +287,7 @@ class Machine:
         value = jsonlib.loads(content) if is_json else content.decode(errors="replace")
         if port in (None, self.place.port):
             contract.check(method, path, answer.status, answer.headers, content, value)
+            self.secrets.answered(method, path, value, content)
         return Response(answer.status, dict(answer.headers), value)
 
 

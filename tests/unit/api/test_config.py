@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from rustploy_agent import repository
+from rustploy_agent.config import Settings
+from rustploy_agent.models import App
 from tests.unit.api.conftest import REPOSITORY, Client
 from tests.unit.manager import Manager
 
@@ -32,3 +35,13 @@ def test_a_password_in_the_clone_url_is_not_shown(admin: Client, reader: Client)
     shown = reader("GET", "/apps/blog/config")
     assert b"s3cret" not in shown.data
     assert shown.get_json()["repository"]["clone_url"] == "https://***@git.example.org/anna/blog.git"
+
+
+def test_a_password_in_the_clone_url_lies_sealed_and_is_fetched_with(admin: Client, settings: Settings) -> None:
+    """A copy of the database would else be enough to push to the repository."""
+    url = "https://anna:s3cret@git.example.org/anna/blog.git"
+    admin("POST", "/apps/import", {"repository": REPOSITORY | {"clone_url": url}})
+    app = App.get()
+    assert "s3cret" not in str(app.repository)
+    assert repository.address(app, settings.paths) == url
+    assert not (settings.paths.app("blog") / "jobs" / "job.json").exists()
