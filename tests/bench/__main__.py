@@ -9,13 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tests.bench as package
-from tests.bench import deploy, idle, rollback
+from tests.bench import deploy, idle, requests, rollback
 from tests.bench.subjects import chosen
 from tests.machine import Machine
 from tests.machine.base import RELEASES
 from tests.machine.machine import build_deb
 
-KINDS = {"deploy": deploy.measure, "rollback": rollback.measure, "idle": idle.measure}
+KINDS = {
+    "deploy": deploy.measure,
+    "rollback": rollback.measure,
+    "idle": idle.measure,
+    "requests": requests.measure,
+}
 
 
 def main() -> None:
