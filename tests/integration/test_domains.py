@@ -24,6 +24,7 @@ from tests.machine import Machine
 from tests.unit.certificate_authority import issue
 
 DIRECTORY = "https://ca.example.test/acme/local/directory"
+CONFIGURATION = "/var/lib/rustploy/routes/caddy.json"
 CA, ROOT = "/var/tmp/test-ca", "/etc/rustploy-test-ca.crt"
 NAMES = ("www.example.test", "example.test", "lost.example.test", "ca.example.test", "own.example.test")
 
@@ -45,16 +46,29 @@ class Site:
         body, _, status = done.stdout.rpartition("\n")
         return int(status), body
 
-    def let_certificates_end(self) -> None:
-        """Caddy renews as always, only that nearly the whole life of a certificate counts as its end.
+    def renew(self, name: str) -> None:
+        """As Caddy always does it, only that nearly the whole life of a certificate counts as its end.
 
-        To be said again, for the agent repairs a configuration that it has not made.
+        Without the agent, which would put the configuration right.
         """
-        policy = "http://localhost/config/apps/tls/automation/policies/0/renewal_window_ratio"
-        options = ["--unix-socket", "/run/rustploy-ingress/admin.sock", "--header", "Host: rustploy-ingress"]
-        change = ["--header", "Content-Type: application/json", "--request", "POST", "--data", "0.99999"]
-        if "0.99999" not in self.machine.run(["curl", "--silent", *options, policy]).stdout:
-            self.machine.run(["curl", "--silent", *options, *change, policy])
+        stored = f"/var/lib/rustploy/ingress/caddy/certificates/*/{name}/{name}.crt"
+        before = self.machine.run(["sh", "-c", f"cat {stored}"]).stdout
+        self.machine.run(["systemctl", "stop", "rustploy-agent.service"])
+        configuration = json.loads(self.machine.read(CONFIGURATION))
+        configuration["apps"]["tls"]["automation"]["policies"][0]["renewal_window_ratio"] = 0.99999
+        self.machine.run(["tee", CONFIGURATION], input=json.dumps(configuration))
+        try:
+            self.machine.run(["systemctl", "restart", "rustploy-ingress.service"])
+            # A challenge that fails once is tried again after a minute.
+            self.machine.wait_for(
+                lambda: self.machine.run(["sh", "-c", f"cat {stored}"]).stdout != before, 180, f"{name} to be renewed"
+            )
+        except AssertionError as late:
+            said = self.machine.run(["journalctl", "--unit=rustploy-ingress", "--output=cat", "--lines=60"]).stdout
+            raise AssertionError(f"{late}\n{said}") from None
+        finally:
+            self.machine.run(["systemctl", "start", "rustploy-agent.service"])
+            self.machine.wait_for_agent()
 
     def domain(self, app: str, name: str) -> dict[str, Any]:
         return dict(self.machine.http("POST", f"/api/v1/apps/{app}/domains/{name}/verify").body)
@@ -102,7 +116,7 @@ def _with_authority(site: Site) -> str:
     machine.write(ROOT, machine.read(made))
     ingress = {"addresses": [site.ingress], "http_port": 80, "https_port": 443, "tls": "acme"}
     acme = {"directory": DIRECTORY, "ca_root": ROOT}
-    return replace_settings(machine, quick_settings(machine, ingress=ingress | {"acme": acme}))
+    return replace_settings(machine, quick_settings(machine, ingress=ingress | {"acme": acme}, api={}))
 
 
 def _authority(site: Site, *before: dict[str, Any]) -> dict[str, Any]:
@@ -143,15 +157,10 @@ def test_a_managed_domain_gets_its_certificate_and_a_newer_one_in_time(site: Sit
     status, _ = site.visit("http://www.example.test/x")
     assert status == 308
 
-    def renewed() -> bool:
-        site.let_certificates_end()
-        now = site.domain(blog, "www.example.test")["state"]["certificate"]
-        return bool(now["ok"]) and now["valid_until_unix_ms"] > first["valid_until_unix_ms"]
-
-    site.machine.wait_for(renewed, 180, "the certificate to be renewed")  # one that fails is tried again after a minute
+    site.renew("www.example.test")
+    second = site.wait_for_certificate(blog, "www.example.test")
+    assert second["valid_until_unix_ms"] > first["valid_until_unix_ms"]
     assert site.visit("https://www.example.test/") == (200, "1")
-    site.machine.run(["systemctl", "restart", "rustploy-agent.service"])
-    site.machine.wait_for_agent()
 
 
 def test_a_certificate_of_ones_own_serves_with_and_without_the_agent(site: Site, blog: str) -> None:
