@@ -232,7 +232,8 @@ def stop_slot(run: Run, slot: str) -> None:
 
 def web_port(app: App) -> int | None:
     """The loopback port of the active slot; None without an HTTP process or before the first release."""
-    if app.active_slot is None:
+    release = Release.get_or_none(Release.id == app.active_release_id)
+    if release is None or WEB not in release.processes:  # its row may stay until the old slot is drained
         return None
     web = Process.get_or_none(Process.app == app, Process.type == WEB)
     return web.port(app.active_slot) if web else None

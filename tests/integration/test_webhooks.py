@@ -162,12 +162,19 @@ def test_large_bodies_of_strangers_and_of_hosts(api: Deployments, host: GitHost)
     wire.close()
 
 
+def _refused(machine: Machine) -> int:
+    """Rows of the delivery log about what nobody vouched for, whoever sent it."""
+    items = machine.http("GET", "/api/v1/integrations/deliveries?limit=1000").body["items"]
+    return sum(not one["valid"] for one in items)
+
+
 def test_ten_thousand_mutations_are_refused_and_leave_nothing_behind(api: Deployments, host: GitHost) -> None:
     """As the unit test of the same name does, but through the real server, whose parser strangers meet first."""
     machine, chance = api.machine, random.Random(1)
     right = host.push("Tests/Pushed")
     headers, seen = host.headers(right), Counter[int]()
     defects, deployments, before = _defects(machine), len(api.history("pushed")), 0
+    refused = _refused(machine)
     wire = Wire(machine)
     for number in range(10_000):
         if number == 1_500:  # caches and threads are warm
@@ -184,5 +191,4 @@ def test_ten_thousand_mutations_are_refused_and_leave_nothing_behind(api: Deploy
     assert _memory(machine) - before < GROWTH_KIB
     assert _defects(machine) == defects
     assert len(api.history("pushed")) == deployments
-    reasons = Counter(one["valid"] for one in machine.http("GET", "/api/v1/integrations/deliveries").body["items"])
-    assert reasons[False] <= 3
+    assert _refused(machine) - refused <= 3
