@@ -8,6 +8,7 @@ import secrets
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from peewee import OperationalError
 
@@ -16,6 +17,7 @@ from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import Conflict, NotFound
 from rustploy_agent.models import Meta, PasswordReset, Token, User, database
 from rustploy_agent.passwords import hash_password
+from rustploy_agent.remembered import Remembered
 
 log = logging.getLogger(__name__)
 PREFIX = "rpt_"
@@ -80,14 +82,35 @@ def caller_of(secret: str) -> Caller | None:
     body = secret.removeprefix(PREFIX)[:-8]
     if not secret.startswith(PREFIX) or secret != f"{PREFIX}{body}{_checksum(body)}":
         return None
-    token = Token.get_or_none(Token.token_hash == _hash(secret))
+    digest = _hash(secret)
+    found = _CALLERS.get(digest, lambda: _Known.of(digest), lambda known: known is not None)
     now = now_ms()
-    if token is None or token.revoked_at_unix_ms is not None or (token.expires_at_unix_ms or now + 1) <= now:
+    if found is None or (found.expires or now + 1) <= now:
         return None
-    if now - (token.last_used_at_unix_ms or 0) >= LAST_USED_MS:
-        _note_use(token, now)
-    apps = None if token.apps is None else frozenset(token.apps)
-    return Caller("token", token.id, token.name, _held(token), apps, token.user_id)
+    if now - found.last_used >= LAST_USED_MS:
+        _note_use(str(found.caller.id), now)
+    return found.caller
+
+
+class _Known(NamedTuple):
+    """A token that is not revoked."""
+
+    caller: Caller
+    expires: int | None
+    last_used: int
+
+    @classmethod
+    def of(cls, digest: str) -> _Known | None:
+        token = Token.get_or_none(Token.token_hash == digest, Token.revoked_at_unix_ms.is_null())
+        if token is None:
+            return None
+        apps = None if token.apps is None else frozenset(token.apps)
+        caller = Caller("token", token.id, token.name, _held(token), apps, token.user_id)
+        return cls(caller, token.expires_at_unix_ms, token.last_used_at_unix_ms or 0)
+
+
+#: A token is looked up for every request; a revoked one is unknown from the commit on that revoked it.
+_CALLERS: Remembered[_Known | None] = Remembered(256)
 
 
 def _held(token: Token) -> tuple[str, ...]:
@@ -100,12 +123,12 @@ def within_role(user: User, scopes: list[str]) -> tuple[str, ...]:
     return tuple(scope for scope in scopes if highest and SCOPES.index(scope) <= SCOPES.index(highest))
 
 
-def _note_use(token: Token, now: int) -> None:
+def _note_use(token_id: str, now: int) -> None:
     """A full disk must not keep anybody from reading, so here alone a failed write is only reported."""
     try:
-        Token.update(last_used_at_unix_ms=now).where(Token.id == token.id).execute()
+        Token.update(last_used_at_unix_ms=now).where(Token.id == token_id).execute()
     except OperationalError as error:
-        log.warning("last use of token %s was not noted: %s", token.id, error)
+        log.warning("last use of token %s was not noted: %s", token_id, error)
 
 
 def revoke(token: Token) -> None:

@@ -208,7 +208,7 @@ class Streams:
                 self._log = None
 
     def _follow(self, watch: journal.Watch, signal: int) -> None:
-        poll, version = select.poll(), _data_version()
+        poll, version = select.poll(), database.version()
         for descriptor in (watch.fileno(), signal):
             poll.register(descriptor, select.POLLIN)
         looked = time.monotonic()
@@ -222,7 +222,7 @@ class Streams:
                 self._tell(watch.news())
                 time.sleep(GATHER_SECONDS)
             if time.monotonic() - looked >= LOOK_SECONDS:
-                looked, before, version = time.monotonic(), version, _data_version()
+                looked, before, version = time.monotonic(), version, database.version()
                 self._look(changed=version != before)
 
     def _select(self, watch: journal.Watch) -> None:
@@ -267,9 +267,3 @@ class _Borrowed:
 
     def __exit__(self, *_: object) -> None:
         self._streams._reading.release()
-
-
-def _data_version() -> int:
-    """Changes when another connection has written: one look for tokens, sessions, apps and deployments together."""
-    found: int = database.execute_sql("PRAGMA data_version").fetchone()[0]
-    return found

@@ -131,6 +131,7 @@ class Worker:
                 self._runs.pop(deployment.id, None)
                 self._release(deployment.app_id)
                 ballast.lay(self._settings.paths)
+                database.forget_idle()
                 give_back()
 
     def _fail_somehow(self, deployment: Deployment) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, current_app, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from rustploy_agent import audit as audit_trail
@@ -30,7 +30,7 @@ from rustploy_agent.api import (
     webhooks,
 )
 from rustploy_agent.api.forwarding import ByIngress
-from rustploy_agent.api.resource import LARGEST_BODY
+from rustploy_agent.api.resource import LARGEST_BODY, core
 from rustploy_agent.core import Core
 from rustploy_agent.models import rest
 
@@ -52,10 +52,10 @@ RESOURCES = (
 )
 
 
-def create_app(core: Core) -> Flask:
+def create_app(composed: Core) -> Flask:
     app = Flask("rustploy_agent", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
-    app.extensions["rustploy"] = core
+    app.extensions["rustploy"] = composed
     app.url_map.strict_slashes = False
     for module in RESOURCES:
         app.register_blueprint(module.resource, url_prefix="/api/v1")
@@ -63,14 +63,8 @@ def create_app(core: Core) -> Flask:
     app.register_blueprint(health.resource, name="health-alias", url_prefix="/")
     app.register_blueprint(metrics.resource, url_prefix="/api/v1")
     app.register_blueprint(metrics.resource, name="metrics-alias", url_prefix="/")
-    app.before_request(metrics.begin)
-    app.after_request(metrics.count)
-    app.before_request(envelope.begin)
-    app.after_request(envelope.finish)  # what is registered first comes last
-    app.before_request(_refuse_huge_body)
-    app.before_request(lambda: _make_room(core))
-    app.after_request(conditional.tag)
-    app.after_request(trail.note)
+    app.before_request(_before)
+    app.after_request(_after)
     audit_trail.listen()
     errors.register(app)
     app.teardown_appcontext(lambda _: rest())
@@ -78,14 +72,30 @@ def create_app(core: Core) -> Flask:
     return app
 
 
+def _before() -> None:
+    """One function for Flask to call, not four: it examines each at every request."""
+    metrics.begin()
+    envelope.begin()
+    _refuse_huge_body()
+    _make_room()
+
+
+def _after(response: Response) -> Response:
+    return metrics.count(envelope.finish(conditional.tag(trail.note(response))))
+
+
 def _refuse_huge_body() -> None:
     """werkzeug 2 holds forms to MAX_CONTENT_LENGTH, but not JSON. Waitress gives every body a length, chunked too."""
-    view = current_app.view_functions.get(request.endpoint or "")
-    if (request.content_length or 0) > getattr(view, "largest_body", LARGEST_BODY):
-        raise RequestEntityTooLarge
+    if "CONTENT_LENGTH" not in request.environ:
+        return
+    length = request.content_length or 0
+    if length > LARGEST_BODY:
+        view = current_app.view_functions.get(request.endpoint or "")
+        if length > getattr(view, "largest_body", LARGEST_BODY):
+            raise RequestEntityTooLarge
 
 
-def _make_room(core: Core) -> None:
+def _make_room() -> None:
     """Deleting an app is a way out of a full disk, and has to be written down first."""
     if request.method not in ("GET", "HEAD"):
-        ballast.give_way(core.settings.paths)
+        ballast.give_way(core().settings.paths)

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from flask import g
+from flask import Response, g
 
 from rustploy_agent import activation, apps, desired, health, precedence, repository, routes, routing, units
 from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner, intended_id
-from rustploy_agent.api.paging import page
+from rustploy_agent.api.paging import page, remembered
 from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import InvalidRequest, NotFound
@@ -119,10 +119,10 @@ def create_app() -> tuple[dict[str, Any], int]:
 
 
 @resource.route("/apps", scope="read", filtered=True)
-def list_apps() -> dict[str, Any]:
+def list_apps() -> Response:
     own = g.caller.apps
     mine = True if own is None else App.id.in_(own)
-    return page(App.select().where(~App.deleting, mine), (App.name,), view)
+    return remembered(lambda: page(App.select().where(~App.deleting, mine), (App.name,), view))
 
 
 @resource.route("/apps/<app_id>", scope="read")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from flask import Response, request
 
 #: What a 304 says again, for caches that keep the answer it stands for.
@@ -9,18 +11,29 @@ KEPT = ("ETag", "Cache-Control", "Vary")
 
 
 def tag(response: Response) -> Response:
-    """For app.after_request. The tag is strong: a digest of the very bytes."""
+    """After each request. The tag is strong: a digest of the very bytes."""
     readable = request.method in ("GET", "HEAD") and response.status_code == 200 and not response.is_streamed
     if not readable or response.mimetype != "application/json":
         return response
-    if "ETag" not in response.headers:
-        response.add_etag()
+    headers = response.headers
+    if "ETag" not in headers:
+        headers.add("ETag", digest(response))
+    if "Cache-Control" not in headers:
         # Never answered from a cache without asking: what is true now is asked from systemd, and rights may have ended.
-        response.headers["Cache-Control"] = "private, no-cache"
-        response.headers["Vary"] = "Authorization, Cookie"
-    known, _ = response.get_etag()
-    if not request.if_none_match.contains_weak(known or ""):
-        return response
+        headers.add("Cache-Control", "private, no-cache")
+        headers.add("Vary", "Authorization, Cookie")
+    if "HTTP_IF_NONE_MATCH" in request.environ:
+        known, _ = response.get_etag()
+        if request.if_none_match.contains_weak(known or ""):
+            return _unchanged(response)
+    return response
+
+
+def digest(response: Response) -> str:
+    return f'"{hashlib.sha1(response.get_data()).hexdigest()}"'
+
+
+def _unchanged(response: Response) -> Response:
     unchanged = Response(status=304)
     for name in KEPT:
         if name in response.headers:

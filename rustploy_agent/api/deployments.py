@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask import Response
+
 from rustploy_agent import activation, apps, journal, releases, space
 from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner
-from rustploy_agent.api.paging import page
+from rustploy_agent.api.paging import page, remembered
 from rustploy_agent.api.preferences import answer_at_the_end
 from rustploy_agent.api.resource import Resource, body, complete, core, integer_argument
 from rustploy_agent.errors import DeploymentFailed, InvalidRequest, NotFound, Unavailable
@@ -108,10 +110,14 @@ def create_rollback(app_id: str) -> tuple[dict[str, Any], int]:
 
 
 @resource.route("/apps/<app_id>/deployments", scope="read")
-def list_deployments(app_id: str) -> dict[str, Any]:
-    rows = Deployment.select().where(Deployment.app == apps.find(app_id))
+def list_deployments(app_id: str) -> Response:
     by = (Deployment.created_at_unix_ms, Deployment.id)
-    return page(rows, by, view, newest_first=True, default=100)
+
+    def read() -> dict[str, Any]:
+        rows = Deployment.select().where(Deployment.app == apps.find(app_id))
+        return page(rows, by, view, newest_first=True, default=100)
+
+    return remembered(read)
 
 
 @resource.route("/apps/<app_id>/deployments/<deployment_id>", scope="read")

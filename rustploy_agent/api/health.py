@@ -12,5 +12,5 @@ resource = Resource("health", __name__)
 
 @resource.route("/health", scope=ANYBODY)
 def health() -> dict[str, Any]:
-    database.execute_sql("SELECT 1")
+    database.version()
     return {"status": "ok", "ingress": core().routing.state}

@@ -23,12 +23,12 @@ def metrics() -> Response:
 
 
 def begin() -> None:
-    """For app.before_request."""
+    """Before each request."""
     g.begun = time.monotonic()
 
 
 def count(response: Response) -> Response:
-    """For app.after_request. A request that no route takes is counted under one name, whatever it asked for."""
+    """After each request. One that no route takes is counted under one name, whatever it asked for."""
     operation = (request.endpoint or "none").rpartition(".")[2]
     core().metrics.request(operation, response.status_code, time.monotonic() - g.get("begun", time.monotonic()))
     return response

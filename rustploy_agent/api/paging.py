@@ -11,13 +11,18 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from flask import request
+from flask import Response, current_app, g, request
 
+from rustploy_agent.api.conditional import digest
 from rustploy_agent.api.resource import integer_argument
 from rustploy_agent.errors import InvalidRequest
+from rustploy_agent.remembered import Remembered
 
 LARGEST_PAGE = 1000
 INTEGERS = range(-(2**63), 2**63)
+#: Pages that dashboards ask for again and again, with their tags, and the longest in bytes.
+_WRITTEN: Remembered[tuple[bytes, str]] = Remembered(16)
+LONGEST_REMEMBERED = 64 * 1024
 
 
 def page(
@@ -43,6 +48,20 @@ def page(
         "items": [view(row) for row in found[:limit]],
         "next_cursor": _encoded([getattr(found[limit - 1], column.name) for column in by]) if more else None,
     }
+
+
+def remembered(read: Callable[[], dict[str, Any]]) -> Response:
+    """The answer for this address and caller. For lists that show the database and nothing else."""
+    key = (request.path, request.query_string, g.caller.apps)
+    body, tag = _WRITTEN.get(key, lambda: _written(read()), lambda kept: len(kept[0]) <= LONGEST_REMEMBERED)
+    answer = Response(body, mimetype="application/json")
+    answer.headers.add("ETag", tag)
+    return answer
+
+
+def _written(document: dict[str, Any]) -> tuple[bytes, str]:
+    answer = current_app.json.response(document)
+    return answer.data, digest(answer)
 
 
 def _beyond(by: tuple[Any, ...], after: list[Any], newest_first: bool) -> Any:

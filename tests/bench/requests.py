@@ -17,15 +17,19 @@ APPS, FEW, MANY = 200, 100, 100_000
 LIST_AIM = 1.5
 COLUMNS = "{:<26} {:>10} {:>10} {:>7} {:>10} {:>10} {:>9}"
 
-#: The server of the agent with the smallest application there can be.
+#: The server of the agent, with its threads and its way with bodies, and the smallest application there can be.
 HELLO = """
 import socket, sys
 from flask import Flask
+from rustploy_agent import config, spool, webhooks
+from rustploy_agent.api.resource import LARGEST_BODY
 from rustploy_agent.server import Server
 app = Flask("hello")
 app.add_url_rule("/", "hello", lambda: {"status": "ok"})
 here = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-Server(app, [here], 16).run()
+settings = config.parse({})
+channel = spool.channel_class(LARGEST_BODY, webhooks.may_be_large)
+Server(app, [here], settings.threads + settings.streams, channel).run()
 """
 
 #: Rows as the agent would write them; apps of which nothing runs cost its API the same.
