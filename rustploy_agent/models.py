@@ -285,7 +285,7 @@ def connect(path: Path) -> None:
 
 def rest() -> None:
     """This thread's connection is for others until it is used again: each keeps half a megabyte."""
-    if not database.in_transaction():
+    if not database.is_closed() and not database.in_transaction():
         database.close()
 
 

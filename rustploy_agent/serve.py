@@ -82,7 +82,7 @@ def _watch(server: Server, worker: Worker, interval: float) -> None:
 
 def _reads() -> bool:
     try:
-        database.version()
+        database.check()
     except DatabaseError:
         log.exception("reading the database")
         return False

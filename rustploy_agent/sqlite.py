@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,7 @@ class Database(peewee.SqliteDatabase):  # type: ignore[misc]
 
     def init(self, database: Any, **settings: Any) -> None:
         self.forget_idle()
+        self._read_at = 0.0
         super().init(database, check_same_thread=False, **settings)
 
     def forget_idle(self) -> None:
@@ -57,7 +59,13 @@ class Database(peewee.SqliteDatabase):  # type: ignore[misc]
                 self._looker = super()._connect()
                 self._looked += 1
             (number,) = self._looker.execute("PRAGMA data_version").fetchone()
+            self._read_at = time.monotonic()
             return self._looked, number
+
+    def check(self, within_seconds: float = 0) -> None:
+        """Raises unless the database can be read, or could be within these seconds."""
+        if time.monotonic() - self._read_at >= within_seconds:
+            self.version()
 
     def _connect(self) -> Any:
         return self._idle.pop() if self._idle else super()._connect()

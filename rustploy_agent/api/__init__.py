@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -52,8 +54,14 @@ RESOURCES = (
 )
 
 
+class Api(Flask):
+    def ensure_sync(self, func: Any) -> Any:
+        """No view is a coroutine; Flask would look at each function before each call."""
+        return func
+
+
 def create_app(composed: Core) -> Flask:
-    app = Flask("rustploy_agent", static_folder=None)
+    app = Api("rustploy_agent", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.extensions["rustploy"] = composed
     app.url_map.strict_slashes = False
@@ -73,7 +81,6 @@ def create_app(composed: Core) -> Flask:
 
 
 def _before() -> None:
-    """One function for Flask to call, not four: it examines each at every request."""
     metrics.begin()
     envelope.begin()
     _refuse_huge_body()
@@ -86,10 +93,7 @@ def _after(response: Response) -> Response:
 
 def _refuse_huge_body() -> None:
     """werkzeug 2 holds forms to MAX_CONTENT_LENGTH, but not JSON. Waitress gives every body a length, chunked too."""
-    if "CONTENT_LENGTH" not in request.environ:
-        return
-    length = request.content_length or 0
-    if length > LARGEST_BODY:
+    if "CONTENT_LENGTH" in request.environ and (length := request.content_length or 0) > LARGEST_BODY:
         view = current_app.view_functions.get(request.endpoint or "")
         if length > getattr(view, "largest_body", LARGEST_BODY):
             raise RequestEntityTooLarge

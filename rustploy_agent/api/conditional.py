@@ -12,8 +12,8 @@ KEPT = ("ETag", "Cache-Control", "Vary")
 
 def tag(response: Response) -> Response:
     """After each request. The tag is strong: a digest of the very bytes."""
-    readable = request.method in ("GET", "HEAD") and response.status_code == 200 and not response.is_streamed
-    if not readable or response.mimetype != "application/json":
+    readable = response.status_code == 200 and not response.is_streamed and response.mimetype == "application/json"
+    if not readable or request.method not in ("GET", "HEAD"):
         return response
     headers = response.headers
     if "ETag" not in headers:

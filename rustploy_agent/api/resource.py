@@ -57,6 +57,8 @@ class Resource(Blueprint):
                 trail.begin(kwargs.get("app_id"))
                 if scope in (*auth.SCOPES, LOCAL) and not filtered:
                     keep_to_own_apps(kwargs)
+                if manner is PLAIN:
+                    return view(*args, **kwargs)
                 return carry_out(functools.partial(view, *args, **kwargs), manner, core().settings.paths)
 
             checked.scope = scope  # type: ignore[attr-defined]

@@ -28,7 +28,7 @@ def concerns(app: App, deployment: Deployment | None = None) -> None:
 def note(answer: Response) -> Response:
     """Changes whatever came of them, and refusals to let somebody read. After each request, and in transactions."""
     changing = request.method not in READING
-    if "noted" in g or not (changing or answer.status_code in (401, 403)):
+    if not (changing or answer.status_code in (401, 403)) or "noted" in g:
         return answer
     g.noted = True
     caller: Caller = g.get("caller", NOBODY)

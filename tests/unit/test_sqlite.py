@@ -178,3 +178,18 @@ def test_another_database_of_the_same_process_has_other_versions(tmp_path: Path)
     database.init(str(tmp_path / "other.db"), pragmas={"journal_mode": "wal"})
     assert database.version() != before
     database.close()
+
+
+def test_a_database_that_cannot_be_read_is_told_at_the_latest_after_the_given_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A health check that only says what it said before keeps a broken agent running."""
+
+    def broken() -> tuple[int, int]:
+        raise peewee.OperationalError("disk I/O error")
+
+    database.check()
+    monkeypatch.setattr(database, "version", broken)
+    database.check(60)
+    with pytest.raises(peewee.OperationalError):
+        database.check()
