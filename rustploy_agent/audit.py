@@ -33,9 +33,9 @@ def listen() -> None:
     deployment_finished.connect(_note_end)
 
 
-def note_root(action: str) -> None:
+def note_root(action: str, subject: str | None = None) -> None:
     """A command on this host, which needed no credentials of ours."""
-    _note_call(Call(action=action, actor_kind="root", outcome="done"))
+    _note_call(Call(action=action, actor_kind="root", outcome="done", subject=subject))
 
 
 def settle() -> None:
@@ -123,7 +123,7 @@ def _prune() -> None:
 def _tell(call: Call, again: int = 0) -> None:
     """One line with fields: `journalctl RUSTPLOY_AUDIT=delete_app`, `journalctl RUSTPLOY_REQUEST=<id>`."""
     who = f"{call.actor_kind} {call.actor_name or call.actor_id or ''}".strip()
-    about = f" of {call.app_name}" if call.app_name else ""
+    about = (f" {call.subject}" if call.subject else "") + (f" of {call.app_name}" if call.app_name else "")
     why = f" ({call.error_code})" if call.error_code else ""
     more = f", {again} more times" if again else ""
     journal.record(
@@ -134,6 +134,7 @@ def _tell(call: Call, again: int = 0) -> None:
         RUSTPLOY_ACTOR_ID=call.actor_id,
         RUSTPLOY_APP=call.app_name,
         RUSTPLOY_DEPLOYMENT=call.deployment_id,
+        RUSTPLOY_SUBJECT=call.subject,
         RUSTPLOY_ADDRESS=call.address,
         RUSTPLOY_STATUS=call.status,
         RUSTPLOY_CODE=call.error_code,

@@ -34,7 +34,7 @@ class Caller:
 
     `kind` is `token`, `session` or `bootstrap`; `id` is the token's or the user's, None for the bootstrap. `apps`:
     the ids of the only apps that the caller may touch; None is all. `user`: the id of the person behind a session or
-    a personal token.
+    a personal token. `expires_at_unix_ms`: of a token that ends by itself.
     """
 
     kind: str
@@ -43,6 +43,7 @@ class Caller:
     scopes: tuple[str, ...]
     apps: frozenset[str] | None = None
     user: str | None = None
+    expires_at_unix_ms: int | None = None
 
     def may(self, scope: str) -> bool:
         return any(SCOPES.index(held) >= SCOPES.index(scope) for held in self.scopes)
@@ -55,14 +56,18 @@ def create_token(
     *,
     apps: list[str] | None = None,
     user: str | None = None,
+    latest: int | None = None,
 ) -> tuple[str, Token]:
     """The secret, shown once, and its row. 256 random bits, a prefix scanners find, a CRC-32 against typos.
 
-    `apps`: ids of the only apps it is for. `user`: whose personal token it is; without one it is a service's.
+    `apps`: ids of the only apps it is for. `user`: whose personal token it is; without one it is a service's. `latest`:
+    when it expires at the latest.
     """
     body = secrets.token_hex(32)
     secret = f"{PREFIX}{body}{_checksum(body)}"
-    expires = None if expires_in_seconds is None else now_ms() + 1000 * expires_in_seconds
+    expires = latest if expires_in_seconds is None else now_ms() + 1000 * expires_in_seconds
+    if expires is not None and latest is not None:
+        expires = min(expires, latest)
     with database.atomic("IMMEDIATE"):
         _close_bootstrap()
         token = Token.create(
@@ -85,7 +90,7 @@ def caller_of(secret: str) -> Caller | None:
     digest = _hash(secret)
     found = _CALLERS.get(digest, lambda: _Known.of(digest), lambda known: known is not None)
     now = now_ms()
-    if found is None or (found.expires or now + 1) <= now:
+    if found is None or (found.caller.expires_at_unix_ms or now + 1) <= now:
         return None
     if now - found.last_used >= LAST_USED_MS:
         _note_use(str(found.caller.id), now)
@@ -96,7 +101,6 @@ class _Known(NamedTuple):
     """A token that is not revoked."""
 
     caller: Caller
-    expires: int | None
     last_used: int
 
     @classmethod
@@ -105,8 +109,8 @@ class _Known(NamedTuple):
         if token is None:
             return None
         apps = None if token.apps is None else frozenset(token.apps)
-        caller = Caller("token", token.id, token.name, _held(token), apps, token.user_id)
-        return cls(caller, token.expires_at_unix_ms, token.last_used_at_unix_ms or 0)
+        caller = Caller("token", token.id, token.name, _held(token), apps, token.user_id, token.expires_at_unix_ms)
+        return cls(caller, token.last_used_at_unix_ms or 0)
 
 
 #: A token is looked up for every request; a revoked one is unknown from the commit on that revoked it.

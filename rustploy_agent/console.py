@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 
-from rustploy_agent import apps, auth, environment, vault
+from rustploy_agent import apps, audit, auth, environment, vault
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import InvalidRequest, NotFound
 from rustploy_agent.models import App, Token, connect
@@ -22,6 +22,7 @@ def token_create(arguments: argparse.Namespace, _: Settings) -> int:
         raise InvalidRequest.field("--expires-in-seconds", "must be at least 1")
     only = sorted({apps.find(key).id for key in arguments.app}) if arguments.app else None
     secret, token = auth.create_token(name, scopes(arguments.scope), seconds, apps=only)
+    audit.note_root("token_create", token.id)
     print(f"token {token.id} ({', '.join(token.scopes)}{_only(token)}), shown only now:")
     print(secret)
     return 0
@@ -60,6 +61,7 @@ def token_revoke(arguments: argparse.Namespace, _: Settings) -> int:
     if len(found) > 1:
         raise InvalidRequest(f"several tokens are named {arguments.token!r}; give the id")
     auth.revoke(found[0])
+    audit.note_root("token_revoke", found[0].id)
     print(f"revoked {found[0].id}")
     return 0
 
@@ -68,12 +70,14 @@ def admin_init(_: argparse.Namespace, settings: Settings) -> int:
     """Closes the bootstrap: from now on every privileged call needs credentials."""
     if not auth.has_admin():
         name, _password = auth.reset_admin_password(settings.admin_email)
+        audit.note_root("admin_init", name)
         print(f"created {name}; `rustploy-agent admin reset-password` prints a password")
     return 0
 
 
 def admin_reset_password(_: argparse.Namespace, settings: Settings) -> int:
     name, password = auth.reset_admin_password(settings.admin_email)
+    audit.note_root("admin_reset_password", name)
     print(f"email:    {name}")
     print(f"password: {password}")
     return 0
@@ -85,6 +89,7 @@ def admin_set_email(arguments: argparse.Namespace, _: Settings) -> int:
     except ValueError as error:
         raise InvalidRequest.field("EMAIL", str(error)) from None
     auth.set_admin_email(wanted)
+    audit.note_root("admin_set_email", wanted)
     print(f"the admin logs in as {wanted}")
     return 0
 
@@ -107,6 +112,7 @@ def key_check(_: argparse.Namespace, settings: Settings) -> int:
 
 def key_replace(_: argparse.Namespace, settings: Settings) -> int:
     vault.replace_key(settings.paths)
+    audit.note_root("key_replace")
     print("made a new key; `rustploy-agent key check` names what has to be set again")
     return 0
 

@@ -28,7 +28,7 @@ class Outcome:
     """Connections whose branch was pushed, and deployments queued for them just now."""
 
     matched: int = 0
-    queued: int = 0
+    queued: tuple[Deployment, ...] = ()
 
 
 def note_stranger(provider: Provider, letter: Letterhead, reason: str) -> None:
@@ -69,9 +69,12 @@ def receive(
         about = {"repository": push.repository, "branch": push.branch, "commit_sha": push.commit, "reason": reason}
         delivery = _create(provider, letter, **about)
         superseded: list[Deployment] = []
+        queued: list[Deployment] = []
         for one in connections:
             deployment = _deployment(one, push) if one in wanted and full is None else None
-            superseded += worker.record(deployment) if deployment else []
+            if deployment is not None:
+                superseded += worker.record(deployment)
+                queued.append(deployment)
             DeliveryTarget.create(
                 delivery=delivery,
                 app_id=one.app_id,
@@ -81,7 +84,7 @@ def receive(
     worker.announce(superseded)
     if wanted and full is not None:
         raise full
-    return Outcome(matched=len(wanted), queued=len(wanted))
+    return Outcome(matched=len(wanted), queued=tuple(queued))
 
 
 def _wants(connection: Connection, push: Push) -> bool:

@@ -22,7 +22,8 @@ call_ended = _signals.signal("call-ended")
 class Call:
     """Something that somebody did or tried: a request that changes, one that was refused, a command of root's.
 
-    `action` is the operationId of openapi.yaml, `outcome` is done, repeated (Idempotency-Key), refused or failed.
+    `action` is the operationId of openapi.yaml, `outcome` is done, repeated (Idempotency-Key), refused or failed, and
+    `subject` what it was done to within the app or the host: a token's id, names of variables, a domain.
     """
 
     action: str
@@ -33,6 +34,7 @@ class Call:
     app_id: str | None = None
     app_name: str | None = None
     deployment_id: str | None = None
+    subject: str | None = None
     address: str | None = None
     status: int | None = None
     error_code: str | None = None

@@ -22,6 +22,7 @@ class Audit(Model):
     app_id = peewee.TextField(null=True)
     app_name = peewee.TextField(null=True)
     deployment_id = peewee.TextField(null=True)
+    subject = peewee.TextField(null=True)
     address = peewee.TextField(null=True)
     outcome = peewee.TextField()
     status = peewee.IntegerField(null=True)

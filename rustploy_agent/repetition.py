@@ -36,7 +36,15 @@ class Repetitions:
         with self._lock:
             over = self._taken([one for one in self._open.values() if one.row and now - one.began >= WINDOW_MS])
             if _key(call) not in self._open and len(self._open) >= MOST_APART:
-                call = replace(call, action="various", address=None, app_id=None, app_name=None, error_code=None)
+                call = Call(
+                    "various",
+                    call.actor_kind,
+                    call.outcome,
+                    call.actor_id,
+                    call.actor_name,
+                    status=call.status,
+                    request_id=call.request_id,
+                )
             found = self._open.get(_key(call))
             if found is None:
                 fresh = self._open[_key(call)] = Repeating(call, now)

@@ -81,17 +81,18 @@ class Resets:
             )
 
 
-def confirm(secret: str, password: str) -> bool:
-    """Sets the password and ends all sessions; False when the secret is unknown, used or too old."""
+def confirm(secret: str, password: str) -> User | None:
+    """Whose password it has set, ending all sessions; None when the secret is unknown, used or too old."""
     if _find(secret) is None:
-        return False
+        return None
     hashed = passwords.hash_password(password)
     with database.atomic("IMMEDIATE"):
         reset = _find(secret)
         if reset is None:
-            return False
-        set_password(reset.user, hashed)
-    return True
+            return None
+        user: User = reset.user
+        set_password(user, hashed)
+    return user
 
 
 def set_password(user: User, hashed: str) -> None:

@@ -29,6 +29,7 @@ def view(row: Audit) -> dict[str, Any]:
         "app_id": row.app_id,
         "app_name": row.app_name,
         "deployment_id": row.deployment_id,
+        "subject": row.subject,
         "address": row.address,
         "outcome": row.outcome,
         "status": row.status,
@@ -42,13 +43,15 @@ def list_audit() -> dict[str, Any]:
     audit.settle()
     rows = Audit.select()
     app, actor, action = (_argument(name, text) for name in ("app", "actor", "action"))
-    outcome = _argument("outcome", one_of(*OUTCOMES))
+    outcome, subject = _argument("outcome", one_of(*OUTCOMES)), _argument("subject", text)
     if app is not None:
         rows = rows.where((Audit.app_id == app) | (Audit.app_name == app))
     if actor is not None:
         rows = rows.where((Audit.actor_id == actor) | (Audit.actor_name == actor) | (Audit.actor_kind == actor))
     if action is not None:
         rows = rows.where(Audit.action == action)
+    if subject is not None:
+        rows = rows.where(Audit.subject == subject)
     if outcome is not None:
         rows = rows.where(Audit.outcome == outcome)
     since, until = integer_argument("since_unix_ms", 1, LATEST), integer_argument("until_unix_ms", LATEST, LATEST)

@@ -127,7 +127,9 @@ def show_deployment(app_id: str, deployment_id: str) -> dict[str, Any]:
 
 @resource.route("/apps/<app_id>/deployments/<deployment_id>/cancel", methods=["POST"], scope="deploy")
 def cancel_deployment(app_id: str, deployment_id: str) -> tuple[dict[str, Any], int]:
-    deployment = _find(apps.find(app_id), deployment_id)
+    app = apps.find(app_id)
+    deployment = _find(app, deployment_id)
+    trail.concerns(app, deployment)
     core().worker.cancel(deployment)
     return view(Deployment.get_by_id(deployment.id)), 202
 

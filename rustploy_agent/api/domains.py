@@ -7,6 +7,7 @@ from typing import Any
 from flask import g
 
 from rustploy_agent import apps, domains
+from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner, intended_id
 from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete, core
@@ -43,6 +44,7 @@ def create_domain(app_id: str) -> tuple[dict[str, Any], int]:
     name = fields.required("domain", domain_name, "")
     tls, redirect_to = _tls(fields), fields.maybe("redirect_to", domain_name)
     complete(fields)
+    trail.about(name)
     identity = intended_id() or new_id()
     domain = Domain.get_or_none(Domain.id == identity)
     if domain is None:
@@ -69,6 +71,7 @@ def show_domain(app_id: str, domain_id: str) -> dict[str, Any]:
 def change_domain(app_id: str, domain_id: str) -> dict[str, Any]:
     """Another certificate, or another redirect; what is not named stays as it is, and null ends a redirect."""
     domain, fields = domains.find(apps.find(app_id), domain_id), body()
+    trail.about(domain.name)
     tls, target = _tls(fields), fields.maybe("redirect_to", domain_name)
     complete(fields)
     redirect_to = target if fields.given("redirect_to") else domain.redirect_to
@@ -80,7 +83,9 @@ def change_domain(app_id: str, domain_id: str) -> dict[str, Any]:
 
 @resource.route("/apps/<app_id>/domains/<domain_id>", methods=["DELETE"], scope="admin")
 def delete_domain(app_id: str, domain_id: str) -> tuple[str, int]:
-    domains.remove(domains.find(apps.find(app_id), domain_id))
+    domain = domains.find(apps.find(app_id), domain_id)
+    trail.about(domain.name)
+    domains.remove(domain)
     core().routing.update()
     return "", 204
 

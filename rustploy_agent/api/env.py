@@ -7,6 +7,7 @@ from typing import Any
 from flask import g
 
 from rustploy_agent import apps, environment
+from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner
 from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete, core
@@ -42,6 +43,7 @@ def set_env(app_id: str) -> dict[str, Any]:
     with database.atomic("IMMEDIATE"):
         environment.change(app, {key: value}, core().settings.paths)
         row = next(row for row in environment.rows(app) if row.key == key)
+    trail.about(key)
     return view(row, value)
 
 
@@ -54,6 +56,7 @@ def change_env(app_id: str) -> dict[str, Any]:
     with database.atomic("IMMEDIATE"):
         environment.change(app, changes, core().settings.paths)
         values = environment.variables(app, core().settings.paths)
+        trail.about(", ".join(changes))
         return {"items": [view(row, values[row.key]) for row in environment.rows(app)]}
 
 
@@ -63,4 +66,5 @@ def delete_env(app_id: str, key: str) -> tuple[str, int]:
     with database.atomic("IMMEDIATE"):
         if not environment.change(app, {key: None}, core().settings.paths):
             raise NotFound(f"the app has no variable {key!r}", code="env_not_found")
+    trail.about(key)
     return "", 204

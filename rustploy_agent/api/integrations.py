@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rustploy_agent import apps, integrations
+from rustploy_agent.api import trail
 from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.errors import NotFound
 from rustploy_agent.fields import integer
@@ -61,6 +62,7 @@ def _connect(app: App, provider: Provider) -> dict[str, Any]:
         about["installation_id"] = fields.maybe("installation_id", integer(1, LARGEST_INSTALLATION))
     secret = fields.maybe("secret", webhook_secret)
     complete(fields)
+    trail.about(f"{about['owner']}/{about['repo']}")
     return view(integrations.connect(app, provider, secret, core().settings.paths, **about))
 
 
@@ -83,6 +85,7 @@ def _host(provider: Provider, secret: HostSecret | None) -> dict[str, Any]:
 @resource.route("/integrations/<provider>/secret", methods=["PUT"], scope="admin")
 def set_webhook_secret(provider: str) -> dict[str, Any]:
     host, fields = _find(provider), body()
+    trail.about(host.name)
     secret = fields.required("secret", webhook_secret, "")
     complete(fields)
     integrations.set_secret(host, secret, core().settings.paths)
@@ -91,7 +94,9 @@ def set_webhook_secret(provider: str) -> dict[str, Any]:
 
 @resource.route("/integrations/<provider>/secret", methods=["DELETE"], scope="admin")
 def delete_webhook_secret(provider: str) -> tuple[str, int]:
-    integrations.forget_secret(_find(provider))
+    host = _find(provider)
+    trail.about(host.name)
+    integrations.forget_secret(host)
     return "", 204
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+from flask import g
+
 from rustploy_agent import passwords, resets
 from rustploy_agent.api.client import client
 from rustploy_agent.api.resource import ANYBODY, Resource, body, complete, core, refuse_foreign_site
+from rustploy_agent.auth import Caller
 from rustploy_agent.errors import TooManyRequests, Unauthorized
 from rustploy_agent.fields import text
 from rustploy_agent.throttle import Buckets
@@ -36,6 +39,8 @@ def confirm_password_reset() -> dict[str, bool]:
     fields = body()
     secret, password = fields.required("reset_token", text, ""), fields.required("new_password", passwords.new, "")
     complete(fields)
-    if not resets.confirm(secret, password):
+    user = resets.confirm(secret, password)
+    if user is None:
         raise Unauthorized("the reset token is unknown, used or too old; ask for another", code="invalid_reset_token")
+    g.caller = Caller("reset", user.id, user.email, ())
     return ACCEPTED

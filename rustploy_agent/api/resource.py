@@ -110,6 +110,7 @@ def keep_to_own_apps(arguments: dict[str, Any]) -> None:
         raise Forbidden("the token is for some apps only, and this concerns the whole host", code="insufficient_scope")
     app = apps.find(arguments["app_id"], leaving=True)
     if app.id not in own:
+        trail.kept_out()
         raise apps.unknown(arguments["app_id"])
     arguments["app_id"] = app.id
 

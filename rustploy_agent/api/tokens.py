@@ -8,9 +8,11 @@ from typing import Any
 from flask import g
 
 from rustploy_agent import apps, auth
+from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner
 from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete
+from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import NotFound
 from rustploy_agent.fields import Fields, integer
 from rustploy_agent.models import App, Token
@@ -42,15 +44,29 @@ def _app_names() -> dict[str, str]:
 
 @resource.route("/tokens", methods=["POST"], scope="admin", manner=Manner(atomic=True, idempotent=True, secret=True))
 def create_token() -> tuple[dict[str, Any], int]:
-    """A person's are personal unless they say `service`; programs make those of services."""
+    """A person's are personal unless they say `service`; programs make those of services.
+
+    None outlives the token that made it: who got hold of one that ends tomorrow must not keep the host for ever.
+    """
     fields = body()
     none: list[str] = []
     name, wanted = fields.required("name", token_name, ""), fields.required("scopes", scopes, none)
-    seconds = fields.maybe("expires_in_seconds", integer(1, LONGEST_LIFE))
-    person, only = _owner(fields), _only(fields)
+    seconds, person, only = _life(fields), _owner(fields), _only(fields)
     complete(fields)
-    secret, token = auth.create_token(name, wanted, seconds, apps=only, user=person)
+    latest = g.caller.expires_at_unix_ms
+    secret, token = auth.create_token(name, wanted, seconds, apps=only, user=person, latest=latest)
+    trail.about(token.id)
     return {"token": secret, "summary": view(token, _app_names())}, 201
+
+
+def _life(fields: Fields) -> int | None:
+    """In seconds; None is as long as the caller's."""
+    seconds = fields.maybe("expires_in_seconds", integer(1, LONGEST_LIFE))
+    latest = g.caller.expires_at_unix_ms
+    if seconds is not None and latest is not None and now_ms() + 1000 * seconds > latest:
+        left = (latest - now_ms()) // 1000
+        fields.problem("expires_in_seconds", f"must be at most {left}: the token that asks expires then")
+    return seconds
 
 
 def _owner(fields: Fields) -> str | None:
@@ -87,4 +103,5 @@ def revoke_token(token_id: str) -> tuple[str, int]:
     if token is None:
         raise NotFound(f"there is no token {token_id!r}", code="token_not_found")
     auth.revoke(token)
+    trail.about(token.id)
     return "", 204

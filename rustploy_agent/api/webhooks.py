@@ -12,6 +12,7 @@ from typing import Any
 from flask import g, request
 
 from rustploy_agent import deliveries, integrations, webhooks
+from rustploy_agent.api import trail
 from rustploy_agent.api.envelope import parse_json
 from rustploy_agent.api.resource import LARGEST_BODY, SIGNATURE, Resource, core
 from rustploy_agent.auth import Caller
@@ -54,7 +55,8 @@ def _receive(provider: Provider) -> tuple[dict[str, Any], int]:
     else:
         with _one_large:
             outcome = _judge(provider, letter, proof)
-    return {"accepted": True, "matched_integrations": outcome.matched, "queued_deployments": outcome.queued}, 202
+    trail.queued(outcome.queued)
+    return {"accepted": True, "matched_integrations": outcome.matched, "queued_deployments": len(outcome.queued)}, 202
 
 
 def _judge(provider: Provider, letter: Letterhead, proof: str) -> Outcome:

@@ -16,7 +16,7 @@ import schemathesis
 KEEP = set(os.environ["FUZZ_KEEP"].split(","))
 URL, SECRET = os.environ["FUZZ_URL"], os.environ["FUZZ_SECRET"]
 #: Each new app takes a run of rustploy-apply and two users; a handful shows as much as hundreds.
-NAMES = ("fuzz-a", "fuzz-b", "fuzz-c")
+NAMES = ("fuzz-a", "fuzz-b", "fuzz-c", "fuzz-d", "fuzz-e", "fuzz-f")
 LONGEST_WAIT = "1"
 #: Limits under which the app that serves goes on serving.
 ENOUGH = {"memory_max_bytes": 1 << 30, "cpu_quota_percent": 100, "tasks_max": 256}
@@ -67,9 +67,14 @@ def _make_real(operation: str, body: dict[str, Any]) -> None:
     if operation == "import_app":
         body["name"] = NAMES[lot % len(NAMES)]
         if lot % 4:
-            body["repository"]["clone_url"] = URL
+            body["repository"] = {"provider": "git", "owner": "tests", "name": "fuzzed", "clone_url": URL}
             body["source"] = {"branch": "main"}
             body.pop("build_mode", None)
+    if operation == "create_domain":
+        body.clear()
+        body["domain"] = f"{lot % 50}.example.org"
+    if operation.startswith("connect_") and lot % 4:
+        body |= {"owner": "tests", "repo": NAMES[lot % len(NAMES)], "branch": "main", "secret": SECRET}
 
 
 @schemathesis.check

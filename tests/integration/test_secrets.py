@@ -3,42 +3,97 @@
 Answers are watched as they come (tests/machine/secrets.py). An app's own lines are its own: it may print what it likes.
 """
 
+import uuid
+from collections.abc import Callable, Iterator
+
 import pytest
 
 from tests.machine import Machine
 
+Search = Callable[[Machine, str], str]
+
 PLATFORM = ("rustploy-agent", "rustploy-apply", "rustploy-ingress", "rustploy-sweep", "rustploy-listen")
 
 
-@pytest.fixture
-def patterns(machine: Machine) -> str:
-    """A file with every secret, out of the way of the search."""
+def patterns(machine: Machine, secrets: set[str]) -> str:
+    """A file with all of these, out of the way of the search."""
     path = "/root/secrets-of-the-tests"
-    machine.write(path, "".join(f"{secret}\n" for secret in sorted(machine.secrets.known)), 0o600)
+    machine.write(path, "".join(f"{secret}\n" for secret in sorted(secrets)), 0o600)
     return path
 
 
-def test_the_suite_has_used_secrets(machine: Machine, patterns: str) -> None:
-    """And the search finds what is there: else the tests below could not fail."""
-    machine.http("POST", "/api/v1/tokens", {"name": "secrets", "scopes": ["read"]})
-    assert len(machine.secrets.known) >= 2
-    assert machine.run(["grep", "-cFf", patterns, patterns]).stdout.strip() != "0"
+def in_state(machine: Machine, path: str) -> str:
+    """Files of the agent and of apply that hold one of the patterns: the database, its log, and all beside it."""
+    argv = ["grep", "-rlaFf", path, "/var/lib/rustploy/agent", "/var/lib/rustploy/apply"]
+    return machine.run(argv, check=False).stdout
 
 
-def test_the_database_and_all_beside_it_have_none(machine: Machine, patterns: str) -> None:
-    found = machine.run(["grep", "-rlaFf", patterns, "/var/lib/rustploy/agent", "/var/lib/rustploy/apply"], check=False)
-    assert found.stdout == ""
-
-
-def test_no_job_lies_about(machine: Machine, patterns: str) -> None:
+def in_jobs(machine: Machine, path: str) -> str:
     """A job holds the address that is fetched from, with the token in it."""
-    found = machine.run(["sh", "-c", f"grep -rlaFf {patterns} /var/lib/rustploy/apps/*/jobs /etc/systemd"], check=False)
-    assert found.stdout == ""
+    return machine.run(
+        ["sh", "-c", f"grep -rlaFf {path} /var/lib/rustploy/apps/*/jobs /etc/systemd"], check=False
+    ).stdout
 
 
-def test_the_journal_of_the_platform_has_none(machine: Machine, patterns: str) -> None:
+def in_journal(machine: Machine, path: str) -> str:
     machine.run(["journalctl", "--sync"])
     units = [f"--unit={name}.service" for name in PLATFORM]
     units += [f"--unit=rustploy-{kind}@*.service" for kind in ("fetch", "build")]
-    search = f"journalctl --all --output=export {' '.join(map(repr, units))} | grep -aFf {patterns} | head -c 300"
-    assert machine.run(["sh", "-c", search], check=False, timeout=120).stdout == ""
+    search = f"journalctl --all --output=export {' '.join(map(repr, units))} | grep -aFf {path} | head -c 300"
+    return machine.run(["sh", "-c", search], check=False, timeout=120).stdout
+
+
+SEARCHES = (in_state, in_jobs, in_journal)
+
+
+@pytest.fixture
+def canary(machine: Machine) -> Iterator[str]:
+    """A word that was put where the searches look, by the ways on which a secret would come there."""
+    word = f"canary-{uuid.uuid4()}"
+    made = machine.http("POST", "/api/v1/tokens", {"name": word, "scopes": ["read"]})  # names are kept, secrets are not
+    assert made.status == 201
+    assert machine.http("POST", "/api/v1/apps", {"name": "canary"}).status == 201
+    machine.write("/var/lib/rustploy/apps/canary/jobs/canary", word)
+    # The journal has the tokens of resets, for root, when there is no mail server.
+    email = machine.run(["rustploy-agent", "admin", "reset-password"]).stdout.split()[1]
+    machine.http("POST", "/api/v1/auth/password-reset/request", {"email": email}, token="")
+    yield word
+    machine.http("DELETE", "/api/v1/apps/canary", timeout=120)
+
+
+def reset_token(machine: Machine) -> str:
+    def newest() -> str:
+        lines = machine.journal("--unit=rustploy-agent.service", "--grep=reset_token", "--lines=1")
+        return str(lines[0]["MESSAGE"]).split()[-1] if lines else ""
+
+    return machine.wait_for(newest, 30, "the token in the journal")
+
+
+def test_the_suite_has_used_secrets(machine: Machine) -> None:
+    """Of each kind, when the whole suite has run before."""
+    machine.http("POST", "/api/v1/tokens", {"name": "secrets", "scopes": ["read"]})
+    assert len(machine.secrets.known) >= 2
+
+
+def test_each_search_finds_what_is_there(machine: Machine, canary: str) -> None:
+    """Else the test below could not fail."""
+    path = patterns(machine, {canary, reset_token(machine)})
+    for search in SEARCHES:
+        assert search(machine, path) != "", search.__name__
+
+
+def test_an_answer_with_a_secret_is_noticed(machine: Machine) -> None:
+    """The watch over all answers of the suite: this one shows a word that it is told is secret."""
+    word = f"canary-{uuid.uuid4().hex}"
+    machine.http("POST", "/api/v1/tokens", {"name": word, "scopes": ["read"]})
+    machine.secrets.add(word)
+    try:
+        with pytest.raises(AssertionError, match="shows 1 secrets"):
+            machine.http("GET", "/api/v1/tokens")
+    finally:
+        machine.secrets.known.discard(word)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_no_secret_of_the_suite_lies_open(machine: Machine, search: Search) -> None:
+    assert search(machine, patterns(machine, machine.secrets.known)) == ""

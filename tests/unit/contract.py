@@ -112,9 +112,11 @@ def _check_error(operation: dict[str, Any] | None, status: int, headers: Any, va
     assert status not in (429, 503) or int(headers["Retry-After"]) > 0
 
 
-def resolved(response: dict[str, Any]) -> dict[str, Any]:
-    reference = response.get("$ref")
+def resolved(part: dict[str, Any]) -> dict[str, Any]:
+    """A response or a link, be it written here or among the components."""
+    reference = part.get("$ref")
     if reference is None:
-        return response
-    found: dict[str, Any] = document()["components"]["responses"][reference.rpartition("/")[2]]
+        return part
+    kind, name = reference.split("/")[2:]
+    found: dict[str, Any] = document()["components"][kind][name]
     return found

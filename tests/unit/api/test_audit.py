@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,10 +11,13 @@ import peewee
 import pytest
 from flask import Flask
 
-from rustploy_agent import audit, auth, events, journal, repetition
+from rustploy_agent import audit, auth, events, journal, repetition, resets
+from rustploy_agent.api import sessions
 from rustploy_agent.core import Core
-from rustploy_agent.models import Deployment, Token, database
+from rustploy_agent.models import App, Deployment, PasswordReset, Token, User, database
 from rustploy_agent.records import Audit
+from rustploy_agent.throttle import Throttle
+from tests.githost import SECRET, GitHost
 from tests.unit.api.conftest import Client
 from tests.unit.waiting import ended, until
 
@@ -122,6 +126,134 @@ def test_a_deployment_that_was_superseded_has_ended_too(admin: Client, blog: str
     first, _ = (admin("POST", f"/apps/{blog}/deployments").get_json()["deployment_id"] for _ in range(2))
     (end,) = trail(admin, "&action=deployment_ended")
     assert (end["deployment_id"], end["outcome"], end["error_code"]) == (first, "failed", "superseded")
+
+
+REFUSALS = {
+    400: ("POST", "/apps", {"name": "A"}, "create_app", "invalid_request"),
+    404: ("DELETE", "/apps/nope", None, "delete_app", "app_not_found"),
+    405: ("DELETE", "/apps", None, "unknown", "method_not_allowed"),
+    409: ("POST", "/apps", {"name": "blog"}, "create_app", "app_exists"),
+    413: ("POST", "/apps", {"name": "x" * (1 << 20)}, "create_app", "body_too_large"),
+    415: ("POST", "/apps", None, "create_app", "unsupported_media_type"),
+}
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+def test_a_change_that_was_not_made_is_told_with_the_reason(admin: Client, blog: str, status: int) -> None:
+    method, path, body, action, code = REFUSALS[status]
+    assert admin.code(method, path, body) == (status, code)
+    found = newest(admin)
+    assert (found["action"], found["outcome"]) == (action, "refused")
+    assert (found["status"], found["error_code"]) == (status, code)
+
+
+def test_a_key_used_for_another_request_is_told(admin: Client, blog: str) -> None:
+    headers = {"Authorization": f"Bearer {admin.token}", "Idempotency-Key": "k"}
+    for ref in ("v1", "v2"):
+        admin("POST", f"/apps/{blog}/deployments", {"source_ref": ref}, headers=headers)
+    found = newest(admin)
+    assert (found["status"], found["error_code"], found["app_name"]) == (422, "idempotency_key_reused", "blog")
+
+
+def test_logins_are_told_when_they_fail_and_when_they_are_slowed_down(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "throttle", Throttle())
+    for _ in range(7):
+        admin("POST", "/auth/login", {"email": "a@b", "password": PASSWORD}, headers={})
+    told = {one["status"]: (one["actor"]["kind"], one["error_code"], one["count"]) for one in trail(admin)}
+    assert told[401] == ("anonymous", "invalid_credentials", 5)
+    assert told[429] == ("anonymous", "too_many_requests", 2)
+
+
+def test_a_logout_is_told_in_the_name_of_who_left(admin: Client) -> None:
+    email, password = auth.reset_admin_password("admin@localhost")
+    answer = admin("POST", "/auth/login", {"email": email, "password": password}, headers={})
+    admin("POST", "/auth/logout", headers={"Cookie": answer.headers["Set-Cookie"].partition(";")[0]})
+    found = newest(admin)
+    assert (found["action"], found["actor"]["kind"], found["actor"]["name"]) == ("logout", "session", email)
+
+
+def test_who_may_not_is_told_with_the_app_that_was_meant(admin: Client, reader: Client, blog: str) -> None:
+    """The question after a token leaked: what did it try, and where."""
+    reader("POST", "/apps/blog/deployments")
+    found = newest(admin)
+    assert (found["status"], found["app_id"], found["app_name"]) == (403, blog, "blog")
+
+
+def test_a_stranger_s_refusal_costs_the_same_whether_there_is_such_an_app_or_not(admin: Client, blog: str) -> None:
+    """An entry with the app's name would be written anew for each app there is, which takes milliseconds longer."""
+    stranger = Client(admin.app, "wrong")
+    for name in ("blog", "nope"):
+        stranger("DELETE", f"/apps/{name}")
+    (found,) = trail(admin, "&action=delete_app")
+    assert (found["count"], found["app_id"], found["app_name"]) == (2, None, None)
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_token_that_reaches_for_another_app_is_told(admin: Client, blog: str, method: str) -> None:
+    """To the token there is no such app; the admin wants to know that it looked."""
+    App.create(name="shop")
+    secret, token = auth.create_token("blog's", ["admin"], None, apps=[blog])
+    assert Client(admin.app, secret).code(method, "/apps/shop") == (404, "app_not_found")
+    found = newest(admin)
+    assert (found["status"], found["outcome"], found["app_name"]) == (404, "refused", "shop")
+    assert found["actor"] == {"kind": "token", "id": token.id, "name": "blog's"}
+
+
+def test_a_new_password_is_told_in_the_name_of_its_owner_and_among_the_changes(admin: Client) -> None:
+    """Somebody who takes an account over could else make the trail forget it, by being refused often enough."""
+    auth.reset_admin_password("admin@localhost")
+    user = User.get()
+    PasswordReset.create(token_hash=resets._hash("rpr_x"), user=user, expires_at_unix_ms=2**52)
+    admin("POST", "/auth/password-reset/confirm", {"reset_token": "rpr_x", "new_password": PASSWORD}, headers={})
+    found = newest(admin)
+    assert (found["action"], found["outcome"]) == ("confirm_password_reset", "done")
+    assert found["actor"] == {"kind": "reset", "id": user.id, "name": "admin@localhost"}
+    assert Audit.get_by_id(found["id"]).shelf == audit.DONE
+
+
+def test_a_push_is_told_for_each_app_that_it_deploys(admin: Client, blog: str, lines: list[dict[str, object]]) -> None:
+    admin("PUT", "/integrations/github/secret", {"secret": SECRET})
+    admin("POST", "/apps", {"name": "shop"})
+    for app in ("blog", "shop"):
+        admin("POST", f"/apps/{app}/github", {"owner": "anna", "repo": "blog", "branch": "main"})
+    answer = GitHost(admin).send()
+    told = trail(admin, "&actor=webhook")
+    assert {one["app_name"]: one["deployment_id"] for one in told} == {
+        one.app.name: one.id for one in Deployment.select()
+    }
+    assert {one["request_id"] for one in told} == {answer.headers["X-Request-Id"]}
+    assert {(one["action"], one["actor"]["name"]) for one in told} == {("github_webhook", "github")}
+    assert [one["RUSTPLOY_ACTOR"] for one in lines[-2:]] == ["webhook github"] * 2
+    GitHost(admin).send(b"{}", event="ping")
+    assert newest(admin)["app_name"] is None
+    dataclasses.replace(GitHost(admin), secret="not-the-secret-of-this").send()
+    refused = newest(admin)
+    assert (refused["actor"]["kind"], refused["error_code"]) == ("anonymous", "invalid_signature")
+
+
+@pytest.mark.processes
+def test_a_change_says_what_it_was_made_to(admin: Client, blog: str) -> None:
+    """Which token was it that somebody made at night?"""
+    made = admin("POST", "/tokens", {"name": "ci", "scopes": ["read"]}).get_json()["summary"]["id"]
+    admin("DELETE", f"/tokens/{made}")
+    admin("PUT", "/apps/blog/env", {"key": "A", "value": "x"})
+    admin("PATCH", "/apps/blog/env", {"B": "x", "C": "x"})
+    admin("DELETE", "/apps/blog/env/A")
+    admin("POST", "/apps/blog/gitea", {"owner": "anna", "repo": "shop"})
+    admin("PUT", "/integrations/gitea/secret", {"secret": SECRET})
+    admin("DELETE", "/integrations/gitea/secret")
+    domain = admin("POST", "/apps/blog/domains", {"domain": "www.example.org"}).get_json()["id"]
+    admin("DELETE", f"/apps/blog/domains/{domain}")
+    deployment = admin("POST", "/apps/blog/deployments").get_json()["deployment_id"]
+    admin("POST", f"/apps/blog/deployments/{deployment}/cancel")
+    told = [one for one in trail(admin)[::-1] if one["action"] != "import_app"]
+    subjects = [made, made, "A", "B, C", "A", "anna/shop", "gitea", "gitea", "www.example.org", "www.example.org"]
+    assert [one["subject"] for one in told[: len(subjects)]] == subjects
+    cancelled = trail(admin, "&action=cancel_deployment")
+    assert [one["deployment_id"] for one in cancelled] == [deployment]
+    assert [one["action"] for one in trail(admin, f"&subject={made}")] == ["revoke_token", "create_token"]
 
 
 def test_an_answer_given_again_is_no_second_change(admin: Client, blog: str) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import pytest
+from flask import Flask
 
 from rustploy_agent import auth, sessions
+from rustploy_agent.clock import now_ms
 from rustploy_agent.models import App, Token, User
 from tests.unit.api.conftest import Client
 
@@ -80,6 +85,35 @@ def test_a_program_s_token_is_a_service_s(admin: Client) -> None:
     new = {"name": "ci", "scopes": ["deploy"]}
     assert admin("POST", "/tokens", new).get_json()["summary"]["kind"] == "service"
     assert admin.code("POST", "/tokens", new | {"kind": "personal"}) == (400, "invalid_request")
+
+
+class TestExpiry:
+    """A token that ends tomorrow means nothing if it can make one that never does."""
+
+    NEW: ClassVar = {"name": "next", "scopes": ["admin"]}
+
+    @pytest.fixture
+    def expiring(self, api: Flask, token: Callable[..., str]) -> Client:
+        return Client(api, token("admin", 3600))
+
+    def test_what_it_makes_expires_with_it(self, expiring: Client) -> None:
+        made = expiring("POST", "/tokens", self.NEW).get_json()
+        (own,) = Token.select().where(Token.name == "admin token")
+        assert made["summary"]["expires_at_unix_ms"] == own.expires_at_unix_ms
+        second = Client(expiring.app, made["token"])("POST", "/tokens", self.NEW).get_json()
+        assert second["summary"]["expires_at_unix_ms"] == own.expires_at_unix_ms
+
+    def test_it_may_make_shorter_ones_and_no_longer_ones(self, expiring: Client) -> None:
+        shorter = expiring("POST", "/tokens", self.NEW | {"expires_in_seconds": 60}).get_json()["summary"]
+        assert shorter["expires_at_unix_ms"] <= now_ms() + 60_000
+        answer = expiring("POST", "/tokens", self.NEW | {"expires_in_seconds": 3700})
+        assert [detail["field"] for detail in answer.get_json()["error"]["details"]] == ["expires_in_seconds"]
+        assert Token.select().where(Token.name == "next").count() == 1
+
+    def test_one_without_an_end_and_a_person_may(self, admin: Client) -> None:
+        for headers in ({"Authorization": f"Bearer {admin.token}"}, cookie()):
+            made = admin("POST", "/tokens", self.NEW, headers=headers).get_json()
+            assert made["summary"]["expires_at_unix_ms"] is None
 
 
 def test_a_token_for_some_apps_says_which(admin: Client) -> None:
