@@ -195,6 +195,7 @@ def test_deployments_go_on_without_an_ingress_and_are_served_when_it_is_back(api
     try:
         name = api.create("later", ingress_apps.python("late"))
         api.healthy(name)
+        assert api.get(name).body == "late", "not even on loopback"
         health = machine.http("GET", "/health").body
         assert health["status"] == "ok" and health["ingress"] == "down"
         assert "PROBLEM  ingress" in machine.run(["rustploy-agent", "doctor"], check=False).stdout
@@ -300,6 +301,7 @@ def test_a_port_that_another_program_has_is_told_and_taken_when_it_is_free(api: 
         told = machine.run(["rustploy-agent", "doctor"], check=False).stdout
         assert f"another program listens on port {port}" in told
         assert machine.http("GET", "/health").body["status"] == "ok"
+        assert api.get(app).body == "one", "not even on loopback"
     machine.wait_for(lambda: _answers(api, app), 30, "the ingress to take its port")
 
 
