@@ -5,6 +5,7 @@ from __future__ import annotations
 import pwd
 import time
 from pathlib import Path
+from typing import Any
 
 from rustploy_agent import environment, events, health, journal, releases, routes, routing, slots, units
 from rustploy_agent.clock import now_ms
@@ -114,7 +115,8 @@ def become_healthy(run: Run, release: Release, slot: str) -> None:
             _stay_up(run, unit)
             continue
         owner = pwd.getpwnam(f"rp-{run.app.name}").pw_uid
-        check = health.HealthCheck(port, release.health_path, run.settings.timeouts.health, owner)
+        wishes: dict[str, Any] = {"timeout_seconds": run.settings.timeouts.health} | release.health
+        check = health.HealthCheck(port, owner, **wishes)
         try:
             run.log(check.wait(_Watch(run, unit)))
         except health.Unhealthy as error:

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rustploy_agent import issuance
+from rustploy_agent import issuance, strangers, visits
 from rustploy_agent.config import Ingress
 
 #: The Host header that the admin API asks for.
 ORIGIN = "rustploy-ingress"
-JOURNAL = "unixgram//run/systemd/journal/socket"
 LOOPBACK = "127.0.0.1"
 SLOTS = ("a", "b")
 #: How long a request waits for an app that just restarts.
@@ -27,6 +26,7 @@ Json = dict[str, Any]
 
 NO_SITE = "There is no such site here.\n"
 TOO_LARGE = "The request is larger than this app takes.\n"
+REFUSED = "This request is not taken here.\n"
 CLOSED = "This app is not running.\n"
 MAINTENANCE = "This app is being worked on and will be back soon.\n"
 #: What is worth compressing. Event streams are not among it: each event has to go out at once.
@@ -99,26 +99,8 @@ def _admin(served: Served) -> Json:
 def _logging(served: Served) -> Json:
     logs: Json = {"default": {"level": "INFO", "exclude": ["http.log.access", "admin.api"]}}
     if served.settings.enabled:
-        logs |= {f"access-{site.app}": _access_log(site.app) for site in served.sites if site.hosts}
+        logs |= visits.loggers([site.app for site in served.sites if site.hosts])
     return {"logs": logs}
-
-
-def _access_log(app: str) -> Json:
-    """Straight into journald, with the app's field: the time's place and the line's end spell its native protocol.
-
-    Whatever a visitor sends stands within JSON, where a line break cannot.
-    """
-    end = f"\nRUSTPLOY_APP={app}\nSYSLOG_IDENTIFIER={app}-ingress\nPRIORITY=6\n"
-    dropped = ("request>headers", "request>tls", "request>remote_port", "resp_headers", "user_id")
-    return {
-        "include": [f"http.log.access.{app}"],
-        "writer": {"output": "net", "address": JOURNAL},
-        "encoder": {
-            "format": "filter",
-            "wrap": {"format": "console", "time_format": "MESSAGE=", "level_format": "lower", "line_ending": end},
-            "fields": {name: {"filter": "delete"} for name in dropped},
-        },
-    }
 
 
 def _http(served: Served) -> Json:
@@ -131,7 +113,7 @@ def _http(served: Served) -> Json:
         secure = {"automatic_https": automatic, "tls_connection_policies": [{}]}
         servers = {
             "secure": _server(served, settings.https_port) | secure,
-            "plain": _listener(settings, settings.http_port)
+            "plain": _listener(served, settings.http_port)
             | {"automatic_https": {"disable": True}, "routes": _to_https(served)},
         }
     return {
@@ -142,9 +124,11 @@ def _http(served: Served) -> Json:
     }
 
 
-def _listener(settings: Ingress, port: int) -> Json:
+def _listener(served: Served, port: int) -> Json:
+    addresses = [f"[{address}]" if ":" in address else address for address in served.settings.addresses]
     return {
-        "listen": [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address in settings.addresses],
+        "listen": [f"{address}:{port}" for address in addresses],
+        "logs": visits.names({host.name: site.app for site in served.sites for host in site.hosts}),
         "read_header_timeout": "10s",
         "idle_timeout": "2m",
         "max_header_bytes": LARGEST_HEADERS,
@@ -152,10 +136,9 @@ def _listener(settings: Ingress, port: int) -> Json:
 
 
 def _server(served: Served, port: int) -> Json:
-    names = {host.name: site.app for site in served.sites for host in site.hosts}
-    return _listener(served.settings, port) | {
-        "logs": {"logger_names": names, "skip_unmapped_hosts": True},
-        "routes": [*_api(served), *(route for site in served.sites for route in _site(served, site)), _no_site()],
+    sites = [route for site in served.sites for route in _site(served, site)]
+    return _listener(served, port) | {
+        "routes": [_refused(), *_api(served), *sites, _no_site()],
         "errors": {"routes": [_too_large(), _failure()]},
     }
 
@@ -164,6 +147,10 @@ def _answer(status: int, body: str, **headers: str) -> Json:
     plain = {"Content-Type": ["text/plain; charset=utf-8"], "Cache-Control": ["no-store"]}
     fields = plain | {name.replace("_", "-"): [value] for name, value in headers.items()}
     return {"handler": "static_response", "status_code": status, "headers": fields, "body": body}
+
+
+def _refused() -> Json:
+    return strangers.refused(_answer(400, REFUSED))
 
 
 def _no_site() -> Json:
@@ -188,7 +175,8 @@ def _to_https(served: Served) -> list[Json]:
     names += [served.api_domain] if served.api_domain else []
     location = f"{_origin(served.settings, '{http.request.host}')}{{http.request.uri}}"
     redirect = {"handler": "static_response", "status_code": 308, "headers": {"Location": [location]}}
-    return [*([{"match": [{"host": names}], "handle": [redirect], "terminal": True}] if names else []), _no_site()]
+    known = [{"match": [{"host": names}], "handle": [redirect], "terminal": True}] if names else []
+    return [_refused(), *known, _no_site()]
 
 
 def _origin(settings: Ingress, host: str) -> str:
@@ -275,7 +263,7 @@ def _proxy(upstreams: list[str], timeout_seconds: int) -> Json:
         "headers": {
             "request": {
                 "set": {"X-Real-Ip": ["{http.request.remote.host}"]},
-                "delete": ["Forwarded", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Ssl"],
+                "delete": list(strangers.FORGEABLE),
             }
         },
     }

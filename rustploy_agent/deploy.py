@@ -243,8 +243,8 @@ def finish_slug(slug: Slug, synced: Future[None] | None) -> None:
 
 
 def make_release(run: Run, slug: Slug) -> Release:
-    health_path, command, _ = live.configuration(run.app, slug)
-    release = releases.make_release(run.app, slug, health_path, command, run.settings.paths)
+    health, command, _ = live.configuration(run.app, slug)
+    release = releases.make_release(run.app, slug, health, command, run.settings.paths)
     Deployment.update(release_id=release.id).where(Deployment.id == run.deployment.id).execute()
     run.deployment.release_id = release.id
     return release

@@ -24,8 +24,8 @@ class Probe:
     timed_out: bool = False
 
 
-def probe(port: int, path: str, seconds: float = PROBE_SECONDS) -> Probe:
-    """One GET; healthy is any status from 200 to 399. `seconds` are for all of it, however slowly the app drips."""
+def probe(port: int, path: str, seconds: float = PROBE_SECONDS, status: int | None = None) -> Probe:
+    """One GET; healthy is this status, or any from 200 to 399. `seconds` are for all, however slowly the app drips."""
     deadline = time.monotonic() + seconds
     headers = f"Host: {LOOPBACK}:{port}\r\nUser-Agent: rustploy-health\r\nAccept: */*\r\nConnection: close"
     try:
@@ -39,7 +39,9 @@ def probe(port: int, path: str, seconds: float = PROBE_SECONDS) -> Probe:
     answer = STATUS_LINE.match(line)
     if answer is None:
         return Probe(False, f"no HTTP answer but {line[:60]!r}" if line else "closed the connection without an answer")
-    return Probe(200 <= int(answer[1]) < 400, f"status {int(answer[1])}")
+    found = int(answer[1])
+    healthy = 200 <= found < 400 if status is None else found == status
+    return Probe(healthy, f"status {found}" + (f", not {status}" if status and not healthy else ""))
 
 
 def _first_line(connection: socket.socket, deadline: float) -> bytes:
@@ -58,23 +60,30 @@ def _first_line(connection: socket.socket, deadline: float) -> bytes:
 
 @dataclass
 class HealthCheck:
-    """Probes with growing pauses until healthy, out of time, or `interrupted` (which raises by itself) objects."""
+    """Probes until healthy, out of time, or `interrupted` (which raises by itself) objects.
+
+    The pauses grow from 5 ms to half a second, unless an interval was chosen.
+    """
 
     port: int
-    path: str
-    seconds: float
     owner: int
+    path: str
+    timeout_seconds: float
+    status: int | None = None
+    interval_seconds: float | None = None
 
     def wait(self, interrupted: Callable[[], None]) -> str:
         """What was seen, as a sentence; raises Unhealthy when the time is over."""
         started, tries, seen = time.monotonic(), 0, "nothing listened"
-        while (elapsed := time.monotonic() - started) < self.seconds:
+        next_try = started
+        while (elapsed := time.monotonic() - started) < self.timeout_seconds:
             interrupted()
             owners = listeners(self.port)
-            if owners:
+            if owners and time.monotonic() >= next_try:
+                next_try = time.monotonic() + (self.interval_seconds or 0)
                 tries += 1
-                left = self.seconds - elapsed
-                answer = probe(self.port, self.path, min(PROBE_SECONDS, left))
+                left = self.timeout_seconds - elapsed
+                answer = probe(self.port, self.path, min(PROBE_SECONDS, left), self.status)
                 # A last try that the deadline cut short says less than what was seen before.
                 if not answer.timed_out or left >= PROBE_SECONDS or tries == 1:
                     seen = answer.outcome
@@ -84,7 +93,7 @@ class HealthCheck:
                     return f"{self.address} answered {seen} after {time.monotonic() - started:.2f} s"
             time.sleep(min(max(0.005, elapsed / 24), 0.5))
         raise Unhealthy(
-            f"GET {self.address} was not healthy within {self.seconds:g} s; {tries} tries, the last: {seen}"
+            f"GET {self.address} was not healthy within {self.timeout_seconds:g} s; {tries} tries, the last: {seen}"
         )
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rustploy_agent import activation, environment, precedence
 from rustploy_agent.models import App, Release, Slug
 from rustploy_agent.run import Run
@@ -13,7 +15,7 @@ def unchanged(run: Run, slug: Slug) -> Release | None:
     live: Release | None = Release.get_or_none(Release.id == run.app.active_release_id)
     if live is None or live.slug_id != slug.id:
         return None
-    if (live.health_path, live.release_command, live.processes) != configuration(run.app, slug):
+    if (live.health, live.release_command, live.processes) != configuration(run.app, slug):
         return None
     return live if _same_environment(run, live) and activation.runs(run, live) else None
 
@@ -27,7 +29,7 @@ def _same_environment(run: Run, live: Release) -> bool:
     return before == environment.variables(run.app, run.settings.paths)
 
 
-def configuration(app: App, slug: Slug) -> tuple[str, str | None, dict[str, str]]:
-    """Health path, release command and processes of a release of this slug."""
-    health_path = precedence.health_path(app.runtime, slug.manifest)
-    return health_path, precedence.release_command(slug.manifest, slug.processes), slug.processes
+def configuration(app: App, slug: Slug) -> tuple[dict[str, Any], str | None, dict[str, str]]:
+    """Health check, release command and processes of a release of this slug."""
+    health = precedence.health(app.runtime, slug.manifest)
+    return health, precedence.release_command(slug.manifest, slug.processes), slug.processes

@@ -8,7 +8,7 @@ from typing import Any
 
 from rustploy_agent.errors import Detail, InvalidManifest
 from rustploy_agent.fields import Fields, boolean, integer
-from rustploy_agent.names import app_name, build_mode, command, git_ref, health_path, process_type
+from rustploy_agent.names import HEALTHCHECK, app_name, build_mode, command, git_ref, process_type
 
 LARGEST, DEEPEST = 64 * 1024, 20
 #: Told at once; 64 KiB have room for ten thousand wrong keys.
@@ -32,8 +32,8 @@ def parse(text: str) -> dict[str, Any]:
         "app": {
             "name": app.maybe("name", app_name),
             "port": app.maybe("port", integer(1, 65535)),
-            "healthcheck_path": app.maybe("healthcheck_path", health_path),
             "start_command": app.maybe("start_command", command),
+            **{key: app.maybe(key, parse) for key, parse in HEALTHCHECK.items()},
         },
         "build": {"mode": build.maybe("mode", build_mode), "profile": build.maybe("profile", command)},
         "dependencies": {

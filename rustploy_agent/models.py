@@ -153,7 +153,7 @@ class Release(Model):
     commit_sha = peewee.TextField(null=True)
     sealed_env = peewee.TextField()
     processes = JSONField()
-    health_path = peewee.TextField()
+    health = JSONField()
     release_command = peewee.TextField(null=True)
     healthy_at_unix_ms = peewee.IntegerField(null=True)
     created_at_unix_ms = peewee.IntegerField(default=now_ms)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
-from rustploy_agent.fields import text
+from rustploy_agent.fields import integer, text
 
 APP_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,25}[a-z0-9])?")
 PROCESS_TYPE = re.compile(r"[a-z][a-z0-9]{0,15}")
@@ -113,6 +115,15 @@ def health_path(value: object) -> str:
     if not path.startswith("/") or " " in path or not path.isascii():
         raise ValueError("must be a path that starts with / and is percent-encoded, such as /healthz")
     return path
+
+
+#: What rustploy.yaml (`app`) and an import (`runtime`) may say of the health check, as precedence.py knows it.
+HEALTHCHECK: dict[str, Callable[[object], Any]] = {
+    "healthcheck_path": health_path,
+    "healthcheck_status": integer(200, 599),
+    "healthcheck_timeout_seconds": integer(1, 3600),
+    "healthcheck_interval_seconds": integer(1, 60),
+}
 
 
 def command(value: object) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 AUTO, DEFAULT_HEALTH_PATH = "auto", "/"
+HEALTHCHECK = "healthcheck_"
 #: Procfile's name for the release phase; it is no process that stays.
 RELEASE = "release"
 
@@ -28,8 +29,13 @@ def buildpack(requested: str, manifest: Manifest, detected: str | None) -> str |
     return detected
 
 
-def health_path(runtime: Mapping[str, Any], manifest: Manifest) -> str:
-    return runtime.get("healthcheck_path") or _get(manifest, "app", "healthcheck_path") or DEFAULT_HEALTH_PATH
+def health(runtime: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
+    """The health check's path, and those of status, timeout_seconds and interval_seconds that were asked for."""
+    found: dict[str, Any] = {"path": DEFAULT_HEALTH_PATH}
+    for said in ((manifest or {}).get("app") or {}, runtime):
+        wishes = {key.removeprefix(HEALTHCHECK): value for key, value in said.items() if key.startswith(HEALTHCHECK)}
+        found |= {option: value for option, value in wishes.items() if value is not None}
+    return found
 
 
 def start_command(manifest: Manifest) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import stat
 from pathlib import Path
+from typing import Any
 
 from peewee import fn
 
@@ -67,7 +68,7 @@ def finished_slugs(app: App) -> list[str]:
     return [slug.id for slug in rows]
 
 
-def make_release(app: App, slug: Slug, health_path: str, release_command: str | None, paths: Paths) -> Release:
+def make_release(app: App, slug: Slug, health: dict[str, Any], release_command: str | None, paths: Paths) -> Release:
     last = Release.select(fn.MAX(Release.version)).where(Release.app == app).scalar() or 0
     release_id = new_id()
     release: Release = Release.create(
@@ -78,7 +79,7 @@ def make_release(app: App, slug: Slug, health_path: str, release_command: str | 
         commit_sha=slug.commit_sha,
         sealed_env=environment.snapshot(app, release_id, paths),
         processes=slug.processes,
-        health_path=health_path,
+        health=health,
         release_command=release_command,
     )
     return release

@@ -18,12 +18,12 @@ from rustploy_agent.errors import InvalidRequest, NotFound
 from rustploy_agent.fields import Fields, boolean, integer, text
 from rustploy_agent.models import App, Deployment, Process, Release
 from rustploy_agent.names import (
+    HEALTHCHECK,
     app_name,
     build_mode,
     clone_url,
     commit_sha,
     git_ref,
-    health_path,
     repository_part,
     url_scheme,
 )
@@ -188,12 +188,18 @@ def _effective(app: App) -> dict[str, Any]:
     release = Release.get_or_none(Release.id == app.active_release_id)
     return {
         "build_mode": precedence.buildpack(app.build_mode, app.manifest, precedence.AUTO),
-        "healthcheck_path": precedence.health_path(app.runtime, app.manifest),
+        **_health(app),
         "start_command": precedence.start_command(app.manifest),
         "release_command": precedence.release_command(app.manifest, release.processes if release else {}),
         "processes": release.processes if release else {},
         "limits": vars(desired.limits_of(app, core().settings)),
     }
+
+
+def _health(app: App) -> dict[str, Any]:
+    wanted = precedence.health(app.runtime, app.manifest)
+    defaults = {"status": None, "timeout_seconds": core().settings.timeouts.health, "interval_seconds": None}
+    return {f"{precedence.HEALTHCHECK}{option}": value for option, value in (defaults | wanted).items()}
 
 
 @resource.route("/apps/import", methods=["POST"], scope="admin", filtered=True, manner=Manner(idempotent=True))
@@ -224,7 +230,7 @@ def _import_request(fields: Fields) -> dict[str, Any]:
         "build_mode": fields.optional("build_mode", build_mode, "auto"),
         "runtime": {
             "port": runtime.maybe("port", integer(1, 65535)),
-            "healthcheck_path": runtime.maybe("healthcheck_path", health_path),
+            **{key: runtime.maybe(key, parse) for key, parse in HEALTHCHECK.items()},
         },
         "dependency_profile": None,
     }

@@ -17,6 +17,7 @@ from rustploy_agent.migrations import (
     m0006_environment,
     m0007_ingress,
     m0008_subject,
+    m0009_health,
 )
 
 STEPS = (
@@ -28,6 +29,7 @@ STEPS = (
     m0006_environment.SQL,
     m0007_ingress.SQL,
     m0008_subject.SQL,
+    m0009_health.SQL,
 )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TREE = HERE.parents[1]
+VISITOR = TREE / "tests" / "integration"
 DOCUMENT = TREE / "openapi.yaml"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rustploy-agent"
 
@@ -25,12 +26,20 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rust
 @functools.cache
 def python_bin() -> Path:
     """Where schemathesis, openapi-python-client, node and npm are."""
-    return _installed("contract-python", HERE / "requirements.txt", _install_python) / "bin"
+    return _venv("contract-python", HERE / "requirements.txt") / "bin"
 
 
 @functools.cache
 def node_modules() -> Path:
     return _installed("contract-npm", HERE / "npm" / "package-lock.json", _install_npm) / "node_modules"
+
+
+def visitor(*arguments: str, input: str = "") -> str:
+    """What tests/integration/modern.py prints, a visitor over HTTP/2 and HTTP/3."""
+    program = [_venv("modern-python", VISITOR / "requirements.txt") / "bin" / "python", VISITOR / "modern.py"]
+    ended = subprocess.run([*program, *arguments], input=input, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 def run(*argv: str | Path, cwd: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -62,10 +71,13 @@ def _alone(lock: Path) -> Iterator[None]:
         yield
 
 
-def _install_python(place: Path) -> None:
-    _succeed(sys.executable, "-m", "venv", place)
-    quiet = ["--quiet", "--disable-pip-version-check"]
-    _succeed(place / "bin" / "pip", "install", *quiet, "--requirement", HERE / "requirements.txt")
+def _venv(name: str, requirements: Path) -> Path:
+    def install(place: Path) -> None:
+        _succeed(sys.executable, "-m", "venv", place)
+        quiet = ["--quiet", "--disable-pip-version-check"]
+        _succeed(place / "bin" / "pip", "install", *quiet, "--requirement", requirements)
+
+    return _installed(name, requirements, install)
 
 
 def _install_npm(place: Path) -> None:

@@ -13,9 +13,9 @@ SECONDS = 20
 
 
 class Load:
-    """About `rate` requests a second: on kept connections, on new ones, slow ones, and posts."""
+    """About `rate` requests a second, if the machine can, on kept connections and new ones; slow ones and posts too."""
 
-    def __init__(self, port: int, host: str, rate: int = 200) -> None:
+    def __init__(self, port: int, host: str, rate: int = 240) -> None:
         self._port, self._host, self._rate = port, host, rate
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load", daemon=True)
@@ -36,6 +36,11 @@ class Load:
         self.seconds = time.monotonic() - self.started
         self._over.set()
         self._thread.join(2 * SECONDS)
+
+    @property
+    def per_second(self) -> float:
+        """Answers, once it is over."""
+        return self.answers / self.seconds
 
     async def _run(self) -> None:
         visitors = 20

@@ -68,9 +68,9 @@ def app(api: Deployments) -> str:
 PROCFILE = {"Procfile": "web: exec python3 app.py\nrelease: true\n"}
 
 
-def _next_version(api: Deployments, app: str) -> str:
+def _next_version(api: Deployments, app: str, **files: str) -> str:
     version = f"{time.monotonic_ns()}"
-    api.commit(app, {"version.txt": version})
+    api.commit(app, {"version.txt": version} | files)
     return version
 
 
@@ -147,6 +147,38 @@ def _died_and_ended(api: Deployments, app: str, step: str, what: str) -> None:
     api.machine.wait_for_agent()
     assert not api.machine.exists("/var/lib/rustploy/agent/fault")
     api.wait(app, deployment, DEADLINE)
+
+
+def test_an_agent_killed_between_the_switch_and_its_commit_goes_back_and_switches_again(
+    api: Deployments, app: str
+) -> None:
+    """Visitors are with the new, healthy release by then; the old one must not be stopped before they are back."""
+    old, new = api.get(app).body, _next_version(api, app)
+    with _visitor(api, app) as seen:
+        _died_and_ended(api, app, "pointed", "deployments")
+    deployment = api.history(app)[0]["id"]
+    assert api.show(app, deployment)["attempt"] == 2, "it was killed at another moment"
+    assert seen.bodies == [old, new, old, new]
+    seen.bodies[:] = [old, new]
+    _check(api, app, deployment, old, new, seen)
+
+
+@pytest.mark.parametrize("step", ["health", "clean_up"])
+def test_no_visitor_meets_a_release_that_is_not_healthy_whenever_the_agent_dies(
+    api: Deployments, app: str, step: str
+) -> None:
+    """Else a crash at the wrong moment lets through what the health check was there to stop."""
+    old = api.get(app).body
+    soon = "version: 1\napp: {healthcheck_timeout_seconds: 1}\n"
+    new = _next_version(api, app, **{"status.txt": "500", "rustploy.yaml": soon})
+    try:
+        with _visitor(api, app) as seen:
+            _died_and_ended(api, app, step, "deployments")
+        about = api.history(app)[0]
+        assert (about["error_code"], about["attempt"]) == ("unhealthy", 2), about
+        _check(api, app, about["id"], old, new, seen)
+    finally:
+        api.commit(app, {"status.txt": None, "rustploy.yaml": None})
 
 
 @pytest.mark.parametrize("number", range(20))

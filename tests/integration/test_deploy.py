@@ -1,5 +1,6 @@
 """A deployment from its source to the answer at the app's address, and every way in which it can fail."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -75,6 +76,15 @@ def test_what_was_asked_for_is_what_is_deployed(api: Deployments, which: str) ->
     assert api.get(app).body == "side"
 
 
+def test_the_health_check_is_that_of_the_import_and_the_log_says_what_it_saw(api: Deployments) -> None:
+    """Else a page that is right to answer 503, as during a migration, can never be deployed."""
+    runtime = {"healthcheck_path": "/up", "healthcheck_status": 503, "healthcheck_interval_seconds": 1}
+    api.create("checked", server("one", status_txt="503"), runtime=runtime)
+    about = api.healthy("checked")
+    seen = rf"http://127.0.0.1:{api.port('checked')}/up answered status 503 after [0-9.]+ s"
+    assert re.search(seen, api.logs("checked", about["id"]))
+
+
 def test_the_same_commit_is_built_once_unless_a_rebuild_is_forced(api: Deployments) -> None:
     """Else a new environment variable costs a whole build, or a stale build cannot be got rid of."""
     before = api.builds("rebuilt")
@@ -113,6 +123,11 @@ BROKEN = {
         {"app.py": helpers.SERVER.replace("def do_GET(self):", "def do_GET(self):\n        time.sleep(300)")},
         "unhealthy",
         ["GET http://127.0.0.1:", "no answer"],
+    ),
+    "another status than its repository asks for": (
+        {"rustploy.yaml": "version: 1\napp: {healthcheck_status: 204, healthcheck_timeout_seconds: 1}\n"},
+        "unhealthy",
+        ["GET http://127.0.0.1:", "within 1 s", "status 200, not 204; its last lines:\nversion", "listens on"],
     ),
     "answers 500": ({"status.txt": "500"}, "unhealthy", ["GET http://127.0.0.1:", "status 500"]),
     "listens on another port": (

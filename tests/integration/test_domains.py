@@ -27,6 +27,7 @@ DIRECTORY = "https://ca.example.test/acme/local/directory"
 CONFIGURATION = "/var/lib/rustploy/routes/caddy.json"
 CA, ROOT = "/var/tmp/test-ca", "/etc/rustploy-test-ca.crt"
 NAMES = ("www.example.test", "example.test", "lost.example.test", "ca.example.test", "own.example.test")
+WILD, IDN = "any.wild.example.test", "xn--bcher-kva.example.test"
 
 
 class Site:
@@ -88,7 +89,7 @@ def site(session_machine: Machine) -> Iterator[Site]:
     for api in deployments(machine):
         site = Site(machine, api)
         hosts = machine.read("/etc/hosts") if machine.exists("/etc/hosts") else ""
-        leads = dict.fromkeys(NAMES, site.ingress) | {"ca.example.test": site.ca}
+        leads = dict.fromkeys((*NAMES, WILD, IDN), site.ingress) | {"ca.example.test": site.ca}
         machine.write("/etc/hosts", hosts + "".join(f"{address} {name}\n" for name, address in leads.items()))
         before = _with_authority(site)
         try:
@@ -179,6 +180,34 @@ def test_a_certificate_of_ones_own_serves_with_and_without_the_agent(site: Site,
         site.machine.wait_for_agent()
     found = site.machine.run(["grep", "-rlF", own.key.splitlines()[1], "/var/lib/rustploy/agent"], check=False)
     assert found.stdout == "", "the private key lies open beside the database"
+
+
+def test_a_wildcard_and_an_international_name_serve_from_files_that_are_read_anew(site: Site, blog: str) -> None:
+    """Else whoever renews certificates by other means has them expire, and names in other scripts have none."""
+    machine, directory = site.machine, "/etc/rustploy-own"
+    paths = {"cert_path": f"{directory}/cert.pem", "key_path": f"{directory}/key.pem"}
+
+    def renew() -> str:
+        pair = issue("*.wild.example.test", IDN)
+        machine.write(paths["cert_path"], pair.certificate)
+        machine.write(paths["key_path"], pair.key, 0o640, "root:rustploy")
+        return pair.certificate
+
+    def visits(name: str, certificate: str) -> bool:
+        machine.write("/var/tmp/own.crt", certificate)
+        return site.visit(f"https://{name}/", "--cacert", "/var/tmp/own.crt") == (200, "1")
+
+    first = renew()
+    assert add(site, blog, "*.wild.example.test", **paths)["state"]["certificate"]["ok"]
+    assert add(site, blog, "bücher.example.test", **paths)["domain"] == IDN
+    machine.wait_for(lambda: visits(WILD, first) and visits(IDN, first), 20, "the certificate to be served")
+    second = renew()
+    assert not visits(WILD, second)
+    assert (
+        machine.http("DELETE", f"/api/v1/apps/{blog}/domains/{IDN}").status == 204
+    )  # it looks at the files, as at times
+    machine.wait_for(lambda: visits(WILD, second), 20, "the newer certificate to be served")
+    assert machine.http("DELETE", f"/api/v1/apps/{blog}/domains/*.wild.example.test").status == 204
 
 
 def test_www_leads_to_the_apex_over_https(site: Site, blog: str) -> None:

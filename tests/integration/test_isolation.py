@@ -317,6 +317,15 @@ def test_ports_of_others_cannot_be_taken(neighbours: Neighbours) -> None:
     assert successes(outcome) == {f"bind {port + 2}": "bound", "bind 0": "bound", **others}
 
 
+@pytest.mark.parametrize("kind", UNITS)
+def test_the_ingress_s_ports_are_for_nobody_else(neighbours: Neighbours, kind: str) -> None:
+    """Else an app that is quicker than the ingress after a reboot has all visitors of all apps. They are free here."""
+    for port in (80, 443):
+        bind = f"import socket; socket.create_server(('127.0.0.1', {port}))"
+        neighbours.machine.run(["python3", "-c", bind])
+    assert successes(neighbours.probe(kind, ("bind", 80), ("bind", 443))) == {}
+
+
 @pytest.mark.parametrize("unit", ["rustploy-agent", *UNITS.values()])
 def test_systemd_finds_little_exposed(neighbours: Neighbours, unit: str) -> None:
     """The promise of the package, as `systemd-analyze security` measures it."""

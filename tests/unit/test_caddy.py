@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def servers(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def hosts(server: dict[str, Any]) -> list[str]:
-    return [name for route in server["routes"] for match in route.get("match", []) for name in match["host"]]
+    return [name for route in server["routes"] for match in route.get("match", []) for name in match.get("host", [])]
 
 
 @pytest.mark.parametrize("ingress", [{}, {"enabled": False}, {"tls": "off"}, {"tls": "internal"}])
@@ -58,9 +59,23 @@ def test_with_tls_plain_http_only_redirects(tls: str) -> None:
     found = servers(caddy.render(served(SITE, api="api.example.org", tls=tls)))
     assert "reverse_proxy" not in json.dumps(found["plain"])
     assert hosts(found["plain"]) == ["blog.example.org", "api.example.org"]
-    redirect = found["plain"]["routes"][0]["handle"][0]
+    redirect = found["plain"]["routes"][1]["handle"][0]
     assert redirect["headers"]["Location"] == ["https://{http.request.host}{http.request.uri}"]
-    assert found["plain"]["routes"][0]["terminal"]
+    assert found["plain"]["routes"][1]["terminal"]
+
+
+GOOD_HOSTS = ("blog.example.org", "BLOG.example.org:8080", "xn--bcher-kva.example:80")
+BAD_HOSTS = ("blog.example.org:evil.example", "a@blog.example.org", "blog.example.org:1:2", "")
+
+
+@pytest.mark.parametrize("tls", ["acme", "off"])
+def test_what_no_site_may_get_is_refused_before_any_of_them(tls: str) -> None:
+    """Else an app is asked to be a proxy, or builds links from a port that is somebody else's name."""
+    for server in servers(caddy.render(served(SITE, api="api.example.org", tls=tls))).values():
+        host, method = server["routes"][0]["match"]
+        assert method == {"method": ["CONNECT", "TRACE"]} and server["routes"][0]["handle"][0]["status_code"] == 400
+        pattern = re.compile(host["not"][0]["header_regexp"]["Host"]["pattern"])
+        assert [one for one in (*GOOD_HOSTS, *BAD_HOSTS) if pattern.search(one)] == list(GOOD_HOSTS)
 
 
 @pytest.mark.parametrize("tls", ["acme", "off"])
@@ -73,7 +88,7 @@ def test_unknown_hosts_meet_no_app(tls: str) -> None:
 
 def test_a_redirecting_host_reaches_no_app() -> None:
     site = dataclasses.replace(SITE, hosts=(Host("www.example.org", "example.org"), Host("example.org")))
-    routes = servers(caddy.render(served(site, tls="off", http_port=8000)))["plain"]["routes"]
+    routes = servers(caddy.render(served(site, tls="off", http_port=8000)))["plain"]["routes"][1:]
     assert routes[0]["match"] == [{"host": ["www.example.org"]}]
     assert routes[0]["handle"][0]["headers"]["Location"] == ["http://example.org:8000{http.request.uri}"]
     assert routes[1]["match"] == [{"host": ["example.org"]}]
@@ -103,5 +118,8 @@ def test_an_app_s_lines_go_to_the_journal_under_its_name_only() -> None:
     logs = document["logging"]["logs"]
     assert logs["access-blog"]["include"] == ["http.log.access.blog"]
     assert "\nRUSTPLOY_APP=blog\n" in logs["access-blog"]["encoder"]["wrap"]["line_ending"]
-    names = servers(document)["plain"]["logs"]["logger_names"]
-    assert names == {"blog.example.org": "blog", "two.example.org": "blog-two"}
+    logs_of = servers(document)["plain"]["logs"]
+    assert logs_of["logger_names"] == {"blog.example.org": "blog", "two.example.org": "blog-two"}
+    others = logs["access-others"]
+    assert others["include"] == [f"http.log.access.{logs_of['default_logger_name']}"]
+    assert "RUSTPLOY_APP" not in str(others), "strangers are in some app's log"

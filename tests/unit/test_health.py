@@ -107,14 +107,33 @@ def test_the_request_names_its_path_and_host(app: Callable[[App], int]) -> None:
     assert seen[0].startswith(b"GET /up?x=%%20 HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % port)
 
 
-def check(port: int, owner: int | None = None, seconds: float = 0.5) -> health.HealthCheck:
-    return health.HealthCheck(port, "/", seconds, os.geteuid() if owner is None else owner)
+@pytest.mark.parametrize(("answered", "outcome"), [(401, "status 401"), (200, "status 200, not 401")])
+def test_only_the_status_that_was_chosen_is_healthy(app: Callable[[App], int], answered: int, outcome: str) -> None:
+    """Else a placeholder page with 200 takes the place of what should serve, and a login wall never gets to serve."""
+    port = app(saying(b"HTTP/1.1 %d Whatever\r\n\r\n" % answered))
+    assert health.probe(port, "/", status=401) == health.Probe(answered == 401, outcome)
+
+
+def check(port: int, owner: int | None = None, seconds: float = 0.5, **wishes: int) -> health.HealthCheck:
+    return health.HealthCheck(port, os.geteuid() if owner is None else owner, "/", seconds, **wishes)
 
 
 def test_an_app_that_becomes_well_in_time_is_healthy(app: Callable[[App], int]) -> None:
     answers = iter([b"HTTP/1.1 503 Later\r\n\r\n"] * 3)
     port = app(lambda connection: saying(next(answers, b"HTTP/1.1 200 OK\r\n\r\n"))(connection))
     assert "answered status 200" in check(port, seconds=10).wait(lambda: None)
+
+
+def test_the_chosen_interval_lies_between_two_requests(app: Callable[[App], int]) -> None:
+    """Else an app whose check costs much is asked twice a second while it starts."""
+    asked: list[float] = []
+
+    def answer(connection: socket.socket) -> None:
+        asked.append(time.monotonic())
+        saying(b"HTTP/1.1 503 Later\r\n\r\n" if len(asked) < 2 else b"HTTP/1.1 200 OK\r\n\r\n")(connection)
+
+    check(app(answer), seconds=10, interval_seconds=1).wait(lambda: None)
+    assert len(asked) == 2 and 1 <= asked[1] - asked[0] < 2
 
 
 def test_a_listener_of_another_user_is_not_the_app(app: Callable[[App], int]) -> None:
@@ -126,7 +145,7 @@ def test_a_listener_of_another_user_is_not_the_app(app: Callable[[App], int]) ->
 
 def test_the_reason_says_what_was_tried(app: Callable[[App], int]) -> None:
     port = app(saying(b"HTTP/1.1 500 Oops\r\n\r\n"))
-    with pytest.raises(health.Unhealthy, match=rf"GET http://127.0.0.1:{port}/ .* the last: status 500"):
+    with pytest.raises(health.Unhealthy, match=rf"GET http://127.0.0.1:{port}/ .* 0.5 s; .* the last: status 500"):
         check(port).wait(lambda: None)
 
 

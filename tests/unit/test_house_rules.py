@@ -61,6 +61,8 @@ GROUND = {
 } | {
     "issuance",
     "mail",
+    "strangers",
+    "visits",
 }
 DOOR_MODULES = {"systemd", "journal", "process", "health", "ingress", "dns"}
 

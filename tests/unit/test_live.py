@@ -63,6 +63,10 @@ def changed_health_path(core: Core, manager: Manager) -> None:
     App.update(runtime={"healthcheck_path": "/other"}).execute()
 
 
+def changed_health_status(core: Core, manager: Manager) -> None:
+    App.update(runtime={"healthcheck_status": 200}).execute()
+
+
 def ended_process(core: Core, manager: Manager) -> None:
     manager.StopUnit(SERVING, "replace", timeout=1)
 
@@ -91,6 +95,7 @@ def named_buildpack(core: Core, manager: Manager) -> None:
     [
         changed_environment,
         changed_health_path,
+        changed_health_status,
         ended_process,
         restarting_process,
         lost_slot_file,

@@ -13,7 +13,9 @@ from rustploy_agent.errors import InvalidManifest
 
 WHOLE = """
 version: 1
-app: {name: blog, port: 3000, healthcheck_path: /up, start_command: gunicorn app:app}
+app:
+  {name: blog, port: 3000, start_command: gunicorn app:app, healthcheck_path: /up, healthcheck_status: 204,
+   healthcheck_timeout_seconds: 90, healthcheck_interval_seconds: 2}
 build: {mode: python, profile: production}
 dependencies: {postgres: {enabled: true}, redis: {enabled: false}}
 migrations: {enabled: true, command: python manage.py migrate}
@@ -35,6 +37,9 @@ def test_every_key_arrives() -> None:
         "name": "blog",
         "port": 3000,
         "healthcheck_path": "/up",
+        "healthcheck_status": 204,
+        "healthcheck_timeout_seconds": 90,
+        "healthcheck_interval_seconds": 2,
         "start_command": "gunicorn app:app",
     }
     assert parsed["migrations"] == {"enabled": True, "command": "python manage.py migrate"}
@@ -59,6 +64,10 @@ def test_only_the_version_is_required() -> None:
         ("version: 1\ndependencies: {mysql: {enabled: true}}", ["dependencies.mysql"]),
         ("version: 1\nmigrations: {enabled: true}", ["migrations.command"]),
         ("version: 1\napp: text", ["app"]),
+        ("version: 1\napp: {healthcheck_status: 100}", ["app.healthcheck_status"]),
+        ("version: 1\napp: {healthcheck_status: 2xx}", ["app.healthcheck_status"]),
+        ("version: 1\napp: {healthcheck_timeout_seconds: 3601}", ["app.healthcheck_timeout_seconds"]),
+        ("version: 1\napp: {healthcheck_interval_seconds: 0.5}", ["app.healthcheck_interval_seconds"]),
         ("version: 1\n7: x", ["7"]),
     ],
 )

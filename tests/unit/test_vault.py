@@ -144,6 +144,7 @@ def test_values_of_an_earlier_agent_are_sealed_at_start(settings: Settings) -> N
         environment.prepare(settings.paths)
         assert environment.variables(App.get(), settings.paths) == plain
         assert environment.of_release(Release.get(), settings.paths) == plain
+        assert Release.get().health == {"path": "/"}, "a rollback to it would look at another page"
         assert SECRET.encode() not in on_disk(settings)
     finally:
         database.close()

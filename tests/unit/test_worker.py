@@ -121,6 +121,22 @@ def test_a_failure_has_its_code_and_leaves_the_old_release_serving(
     assert Slug.select().where(Slug.state == "building").count() == 0
 
 
+def test_a_release_keeps_the_health_check_it_was_made_with(app: App, deploy: Deploy, manager: Manager) -> None:
+    """Else a rollback in trouble fails by a check that was changed for the release that made the trouble."""
+    App.update(runtime={"healthcheck_status": 503}).execute()
+    manager.built = {"release": "default_process_types: {web: answer 503}"}
+    first = deploy()
+    assert (first.status, answer(app)) == ("healthy", 503), first.last_error
+    App.update(runtime={"healthcheck_timeout_seconds": 1}).execute()
+    failed = deploy(force_rebuild=True)
+    assert failed.error_code == "unhealthy"
+    assert " was not healthy within 1 s; " in failed.last_error and "the last: status 503" in failed.last_error
+    manager.built = {"release": "default_process_types: {web: answer 200}"}
+    assert deploy(force_rebuild=True).status == "healthy"
+    back = deploy(kind="rollback", target_release_id=first.release_id)
+    assert (back.status, answer(app)) == ("healthy", 503), back.last_error
+
+
 def test_a_failed_clean_up_still_ends_the_deployment(core: Core, deploy: Deploy, manager: Manager) -> None:
     """A full disk fails the deployment and then its clean-up; the app must not be `deploying` for ever."""
     manager.built = {"ok": False, "code": "disk_full", "message": "no space left on device"}

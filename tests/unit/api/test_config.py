@@ -28,6 +28,23 @@ def test_the_manifest_is_shown_with_every_key(admin: Client, manager: Manager) -
     assert config["dependency_profile"] == {"postgres": False, "redis": True}
 
 
+def health(admin: Client) -> dict[str, object]:
+    effective = admin("GET", "/apps/blog/config").get_json()["effective"]
+    return {key.removeprefix("healthcheck_"): value for key, value in effective.items() if "healthcheck" in key}
+
+
+def test_the_request_says_more_of_the_health_check_than_the_manifest_and_that_more_than_the_default(
+    admin: Client, manager: Manager
+) -> None:
+    """Each option by itself: who changes the interval for a test does not lose the repository's path."""
+    manager.fetched = {"manifest": "version: 1\napp: {healthcheck_path: /up, healthcheck_status: 204}\n"}
+    admin("POST", "/apps/import", {"repository": REPOSITORY})
+    assert health(admin) == {"path": "/up", "status": 204, "timeout_seconds": 60, "interval_seconds": None}
+    runtime = {"healthcheck_status": 301, "healthcheck_timeout_seconds": 5, "healthcheck_interval_seconds": 1}
+    admin("POST", "/apps/import", {"repository": REPOSITORY, "runtime": runtime})
+    assert health(admin) == {"path": "/up", "status": 301, "timeout_seconds": 5, "interval_seconds": 1}
+
+
 def test_a_password_in_the_clone_url_is_not_shown(admin: Client, reader: Client) -> None:
     """A read token would else be enough to push to the repository."""
     url = "https://anna:s3cret@git.example.org/anna/blog.git"

@@ -70,6 +70,22 @@ def test_a_wrong_repository_is_refused_by_field(
     assert not any("rustploy-fetch" in unit for _, unit in manager.calls)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("healthcheck_path", "up"),
+        ("healthcheck_status", 99),
+        ("healthcheck_status", "200-299"),
+        ("healthcheck_timeout_seconds", 0),
+        ("healthcheck_interval_seconds", 61),
+        ("healthcheck_method", "HEAD"),
+    ],
+)
+def test_a_wrong_health_check_is_refused_by_field(admin: Client, option: str, value: object) -> None:
+    answer = admin("POST", "/apps/import", {"repository": REPOSITORY, "runtime": {option: value}})
+    assert (answer.status_code, fields(answer)) == (400, [f"runtime.{option}"])
+
+
 @pytest.mark.parametrize("mode", ["dockerfile", "compose", "cobol"])
 def test_a_build_mode_without_buildpack_is_refused(admin: Client, mode: str) -> None:
     request = {"repository": REPOSITORY, "build_mode": mode}
