@@ -43,6 +43,7 @@ class App(Model):
     detection = JSONField(null=True)
     manifest = JSONField(null=True)
     limits = JSONField(default=dict)
+    scale = JSONField(default=dict)
     active_slot = peewee.TextField(null=True)
     active_release_id = peewee.TextField(null=True)
     ingress = JSONField(default=dict)
@@ -65,10 +66,11 @@ class EnvVar(Model):
 
 
 class Process(Model):
-    """A process type of an app and its two loopback ports (none for types that serve no HTTP)."""
+    """One instance of an app's process type and its two loopback ports (none for types that serve no HTTP)."""
 
     app = peewee.ForeignKeyField(App, on_delete="CASCADE")
     type = peewee.TextField()
+    number = peewee.IntegerField(default=1)
     port_a = peewee.IntegerField(null=True)
     port_b = peewee.IntegerField(null=True)
 

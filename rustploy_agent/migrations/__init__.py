@@ -16,6 +16,7 @@ from rustploy_agent.migrations import (
     m0005_webhooks,
     m0006_environment,
     m0007_ingress,
+    m0008_scale,
 )
 
 STEPS = (
@@ -26,6 +27,7 @@ STEPS = (
     m0005_webhooks.SQL,
     m0006_environment.SQL,
     m0007_ingress.SQL,
+    m0008_scale.SQL,
 )
 
 
