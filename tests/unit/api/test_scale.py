@@ -142,6 +142,10 @@ def test_types_go_up_and_down_in_one_request_and_others_stay(deployer: Client, d
     assert shown["scale"] == {"web": 2, "worker": 0}
     assert names(manager) == ["web-a", "web-a2"]
     assert [one["type"] for one in shown["processes"]] == ["web", "web"]
+    metrics = deployer("GET", "/metrics").get_data(as_text=True)
+    for kind, number in (("web", 2), ("worker", 0)):
+        for what in ("up", "wanted"):
+            assert f'rustploy_app_process_{what}{{app="blog",process="{kind}"}} {number}.0\n' in metrics
     deployer("PATCH", f"/apps/{deployed}/scale", {"worker": 1})
     assert names(manager) == ["web-a", "web-a2", "worker-a"]
 
