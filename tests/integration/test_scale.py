@@ -74,8 +74,8 @@ def who(api: Deployments, times: int = 40) -> "collections.Counter[str]":
         return collections.Counter(pool.map(lambda _: ask(port, "/who", host=host), range(times)))
 
 
-def load(api: Deployments) -> Load:
-    return Load(api.machine.place.http_port, api.host("many"), rate=60)
+def load(api: Deployments, *, reopens: bool = False) -> Load:
+    return Load(api.machine.place.http_port, api.host("many"), rate=60, reopens=reopens)
 
 
 class Readers:
@@ -135,9 +135,9 @@ def main_pid(api: Deployments, unit: str) -> str:
 
 def test_both_instances_answer_in_turn(api: Deployments) -> None:
     """Else the second one costs memory and serves nobody; and that it comes costs nobody anything."""
-    with load(api) as seen:
+    with load(api, reopens=True) as seen:
         shown = scale(api, web=2).body
-    assert seen.failures == [] and seen.answers > 20
+    assert seen.failures == [] and seen.answers > 20, seen.failures[:5]
     assert [one["instance"] for one in shown["processes"] if one["type"] == "web"] == [1, 2]
     found = who(api)
     assert set(found) == {"1", "2"} and min(found.values()) >= 12, found
@@ -169,14 +169,14 @@ def test_a_deployment_of_a_scaled_app_costs_no_request_and_no_websocket_of_anoth
 def test_scaling_down_breaks_off_neither_requests_nor_downloads(api: Deployments) -> None:
     """Else an autoscaler at night fails somebody's download."""
     scale(api, web=3)
-    with ThreadPoolExecutor(6) as pool, load(api) as seen:
+    with ThreadPoolExecutor(6) as pool, load(api, reopens=True) as seen:
         downloads = [pool.submit(download, api, 5) for _ in range(6)]
         time.sleep(1)
         begin = time.monotonic()
         scale(api, web=1)
         waited = time.monotonic() - begin
         assert [one.result(30) for one in downloads] == [500_000] * 6
-    assert seen.failures == [] and waited > 2, waited
+    assert seen.failures == [] and waited > 2, (seen.failures[:5], waited)
     assert set(who(api)) == {"1"}
 
 
@@ -249,7 +249,7 @@ def test_an_agent_killed_while_scaling_leaves_the_old_number_or_the_new_one(api:
     assert api.app("many")["scale"]["web"] in (before, after)
     check(api)
     assert set(who(api)) == {str(one) for one in range(1, api.app("many")["scale"]["web"] + 1)}
-    assert seen.answers > 10 and (before > after or seen.failures == []), seen.failures[:5]
+    assert seen.answers > 10 and seen.failures == [], seen.failures[:5]
     assert api.machine.failed_units() == []
 
 
