@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rustploy_agent import environment, events, health, journal, releases, routes, routing, slots, units
+from rustploy_agent import environment, events, health, instances, journal, releases, routes, routing, slots, units
 from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import DeploymentFailed
 from rustploy_agent.models import NO_ERROR, App, Process, Release, database
@@ -24,33 +24,35 @@ LAST_LINES, JOURNAL_SECONDS = 10, 0.3
 HANDOVER_SECONDS = 0.5
 
 
-def process_types(app: App) -> list[str]:
-    return [process.type for process in Process.select().where(Process.app == app).order_by(Process.type)]
-
-
 def start(run: Run, release: Release, slot: str) -> None:
     run.step("start")
     launch(run, release, slot)
 
 
-def launch(run: Run, release: Release, slot: str) -> None:
-    for process in _processes(run.app, release):
+def launch(run: Run, release: Release, slot: str, only: list[Process] | None = None) -> None:
+    """All instances of the release, or `only` these."""
+    processes = instances.of_release(run.app, release) if only is None else only
+    for process in processes:
         env = process_environment(run, release, process, slot)
         slots.write(
-            slots.path(run.path, process.type, slot),
+            instances.slot_file(run.path, process, slot),
             slots.render(env, _app_dir(run, release), release.processes[process.type]),
         )
-    for process in _processes(run.app, release):
-        unit = units.app(run.app.name, process.type, slot)
+    names = [instances.unit(run.app, process, slot) for process in processes]
+    for unit in names:
         run.systemd.start(unit)
+    for unit in names:
         _wait_until_up(run, unit)
 
 
 def relaunch(run: Run, release: Release, slot: str) -> None:
-    for process in _processes(run.app, release):
-        unit = units.app(run.app.name, process.type, slot)
+    """One after the other: of several that serve HTTP only one is away at a time."""
+    for process in instances.of_release(run.app, release):
+        unit = instances.unit(run.app, process, slot)
         run.systemd.restart(unit)
         _wait_until_up(run, unit)
+        if process.type == WEB:
+            become_healthy(run, release, slot, [process])
 
 
 def _wait_until_up(run: Run, unit: str) -> None:
@@ -96,7 +98,7 @@ def process_environment(run: Run, release: Release, process: Process | None, slo
         "HOME": data,
     }
     if process is not None and slot is not None:
-        platform |= {"RUSTPLOY_PROCESS": process.type, "RUSTPLOY_SLOT": slot}
+        platform |= {"RUSTPLOY_PROCESS": process.type, "RUSTPLOY_SLOT": slot, "RUSTPLOY_INSTANCE": str(process.number)}
         port = process.port(slot)
         if port is not None:
             platform["PORT"] = str(port)
@@ -108,11 +110,13 @@ def await_health(run: Run, release: Release, slot: str) -> None:
     become_healthy(run, release, slot)
 
 
-def become_healthy(run: Run, release: Release, slot: str) -> None:
-    for process in _processes(run.app, release):
-        unit, port = units.app(run.app.name, process.type, slot), process.port(slot)
+def become_healthy(run: Run, release: Release, slot: str, only: list[Process] | None = None) -> None:
+    """All instances of the release, or `only` these."""
+    silent = []
+    for process in instances.of_release(run.app, release) if only is None else only:
+        unit, port = instances.unit(run.app, process, slot), process.port(slot)
         if port is None:
-            _stay_up(run, unit)
+            silent.append(unit)
             continue
         owner = pwd.getpwnam(f"rp-{run.app.name}").pw_uid
         wishes: dict[str, Any] = {"timeout_seconds": run.settings.timeouts.health} | release.health
@@ -120,7 +124,10 @@ def become_healthy(run: Run, release: Release, slot: str) -> None:
         try:
             run.log(check.wait(_Watch(run, unit)))
         except health.Unhealthy as error:
-            raise DeploymentFailed("unhealthy", with_last_lines(run, str(error), unit)) from None
+            which = f"instance {process.number} of {process.type}: " if process.number > 1 else ""
+            raise DeploymentFailed("unhealthy", with_last_lines(run, f"{which}{error}", unit)) from None
+    if silent:
+        _stay_up(run, silent)
 
 
 class _Watch:
@@ -139,12 +146,14 @@ class _Watch:
             raise _exited(self._run, self._unit)
 
 
-def _stay_up(run: Run, unit: str) -> None:
-    watch, deadline = _Watch(run, unit), time.monotonic() + STAY_UP_SECONDS
+def _stay_up(run: Run, names: list[str]) -> None:
+    watches, deadline = [_Watch(run, unit) for unit in names], time.monotonic() + STAY_UP_SECONDS
     while time.monotonic() < deadline:
-        watch()
+        for watch in watches:
+            watch()
         time.sleep(0.1)
-    run.log(f"{unit} has stayed up for {STAY_UP_SECONDS} s")
+    for unit in names:
+        run.log(f"{unit} has stayed up for {STAY_UP_SECONDS} s")
 
 
 def _exited(run: Run, unit: str) -> DeploymentFailed:
@@ -203,9 +212,10 @@ def leave(run: Run, release: Release) -> None:
 
 def runs(run: Run, release: Release) -> bool:
     """Whether every process of the active release runs, and would after a reboot."""
-    for process in _processes(run.app, release):
-        state = run.systemd.state(units.app(run.app.name, process.type, run.app.active_slot))
-        if state.active != "active" or not slots.path(run.path, process.type, run.app.active_slot).exists():
+    slot = run.app.active_slot
+    for process in instances.of_release(run.app, release):
+        state = run.systemd.state(instances.unit(run.app, process, slot))
+        if state.active != "active" or not instances.slot_file(run.path, process, slot).exists():
             return False
     return True
 
@@ -215,35 +225,33 @@ def drain(run: Run) -> None:
     run.mark("drain")
     old = run.app.idle_slot
     slots.remove(run.path, old)
-    web = Process.get_or_none(Process.app == run.app, Process.type == WEB)
-    port = web.port(old) if web else None
-    deadline = time.monotonic() + run.settings.timeouts.drain
-    if port and run.settings.ingress.enabled:
-        time.sleep(min(HANDOVER_SECONDS, run.settings.timeouts.drain))
-    while port and health.connections(port) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    let_requests_end(run, instances.of(run.app), old)
     stop_slot(run, old)
+
+
+def let_requests_end(run: Run, processes: list[Process], slot: str) -> None:
+    """Returns when nobody is connected to these instances any more, or the time for it is over."""
+    ports = instances.ports(processes, slot)
+    deadline = time.monotonic() + run.settings.timeouts.drain
+    if ports and run.settings.ingress.enabled:
+        time.sleep(min(HANDOVER_SECONDS, run.settings.timeouts.drain))
+    while ports and health.connections(*ports) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def stop_slot(run: Run, slot: str) -> None:
     """No file, so no start at boot; then no unit either."""
     slots.remove(run.path, slot)
-    for process_type in process_types(run.app):
-        run.systemd.stop_and_wait(units.app(run.app.name, process_type, slot), STOP_SECONDS)
+    run.systemd.stop_all([instances.unit(run.app, process, slot) for process in instances.of(run.app)], STOP_SECONDS)
 
 
 def web_port(app: App) -> int | None:
-    """The loopback port of the active slot; None without an HTTP process or before the first release."""
+    """The first instance's loopback port in the active slot; None without an HTTP process or a release."""
     release = Release.get_or_none(Release.id == app.active_release_id)
     if release is None or WEB not in release.processes:  # its row may stay until the old slot is drained
         return None
-    web = Process.get_or_none(Process.app == app, Process.type == WEB)
+    web = Process.get_or_none(Process.app == app, Process.type == WEB, Process.number == 1)
     return web.port(app.active_slot) if web else None
-
-
-def _processes(app: App, release: Release) -> list[Process]:
-    rows = Process.select().where(Process.app == app, Process.type.in_(list(release.processes))).order_by(Process.type)
-    return list(rows)
 
 
 def _app_dir(run: Run, release: Release) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 import peewee
 
-from rustploy_agent import deploy, manifest, precedence, releases, repository, routes, slots, units
+from rustploy_agent import deploy, instances, manifest, precedence, releases, repository, routes, slots, units
 from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -53,10 +53,12 @@ def create(name: str, settings: Settings, systemd: Systemd, applier: Applier, ap
     found = settings.paths.app(name).exists()
     try:
         with database.atomic("IMMEDIATE"):
-            app: App = App.create(id=app_id or new_id(), name=name, active_slot=slots.in_use(settings.paths.app(name)))
+            path = settings.paths.app(name)
+            scale = {kind: number for kind, number in slots.numbers(path).items() if number > 1}
+            app: App = App.create(id=app_id or new_id(), name=name, active_slot=slots.in_use(path), scale=scale)
             for letter in ("a", "b"):
                 Slot.create(app=app, letter=letter, deployment_id=new_id())
-            allocate(settings, app, {WEB, *slots.process_types(settings.paths.app(name))})
+            allocate(settings, app, {WEB, *slots.numbers(path)})
     except peewee.IntegrityError:
         begun = App.get_or_none(App.id == app_id, App.name == name, ~App.deleting)
         if begun is None:
@@ -82,9 +84,8 @@ def remove(app: App, settings: Settings, systemd: Systemd, applier: Applier) -> 
     """Units, users, files, then the rows. Marked first, so that a crash on the way is carried on at the next start."""
     App.update(deleting=True).where(App.id == app.id).execute()
     routes.close(settings.paths.routes, app.name)
-    types = [process.type for process in Process.select().where(Process.app == app)]
-    for unit in units.of_app(app.name, types):
-        systemd.stop_and_wait(unit, STOP_SECONDS)
+    running = [(process.type, process.number) for process in instances.of(app)]
+    systemd.stop_all(units.of_app(app.name, running), STOP_SECONDS)
     applier.ensure(app.name)
     if settings.paths.app(app.name).exists():
         raise Unavailable(

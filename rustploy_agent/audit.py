@@ -13,8 +13,8 @@ from dataclasses import asdict
 from rustploy_agent import journal
 from rustploy_agent.clock import now_ms
 from rustploy_agent.events import Call, call_ended, deployment_finished
-from rustploy_agent.models import App, DatabaseError, DeliveryTarget, Deployment, database
-from rustploy_agent.records import Audit
+from rustploy_agent.models import App, DatabaseError, Deployment, database
+from rustploy_agent.records import Audit, DeliveryTarget
 from rustploy_agent.repetition import Repeating, Repetitions
 
 log = logging.getLogger(__name__)

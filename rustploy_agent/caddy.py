@@ -246,7 +246,8 @@ def _proxy(upstreams: list[str], timeout_seconds: int) -> Json:
     """X-Forwarded-* are Caddy's own: what a visitor claims in them is not passed on.
 
     No connections are kept to apps: an open one would look like a request under way to the drain of a slot, and one
-    that the app closes at the same moment would fail a request.
+    that the app closes at the same moment would fail a request. Of several instances each gets its turn: the one with
+    the least connections would be one that is down, time and again.
     """
     transport: Json = {"protocol": "http", "dial_timeout": "5s", "keep_alive": {"enabled": False}}
     if timeout_seconds:
@@ -256,7 +257,7 @@ def _proxy(upstreams: list[str], timeout_seconds: int) -> Json:
         "transport": transport,
         "upstreams": [{"dial": upstream} for upstream in upstreams],
         "load_balancing": {
-            "selection_policy": {"policy": "least_conn"},
+            "selection_policy": {"policy": "round_robin" if len(upstreams) > 1 else "least_conn"},
             "try_duration": f"{TRY_SECONDS}s",
             "try_interval": "100ms",
         },

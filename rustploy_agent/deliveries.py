@@ -10,7 +10,8 @@ from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import DeploymentFailed, Unavailable
 from rustploy_agent.integrations import Voucher
-from rustploy_agent.models import Connection, Delivery, DeliveryTarget, Deployment, database
+from rustploy_agent.models import Connection, Deployment, database
+from rustploy_agent.records import Delivery, DeliveryTarget
 from rustploy_agent.webhooks import Letterhead, Provider, Push
 from rustploy_agent.worker import Worker
 

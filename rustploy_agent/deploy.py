@@ -13,6 +13,7 @@ from rustploy_agent import (
     activation,
     environment,
     events,
+    instances,
     jobs,
     live,
     manifest,
@@ -254,7 +255,7 @@ def prepare_processes(run: Run, release: Release, prepared: Future[None] | None)
     """Users, limits and units of the release's process types exist when this returns; those that leave go in prune."""
     wanted = set(release.processes) - {precedence.RELEASE}
     try:
-        _allocate(run, wanted | set(activation.process_types(run.app)))
+        _allocate(run, wanted | set(instances.process_types(run.app)))
     except Unavailable as error:
         raise DeploymentFailed(error.code, error.message) from None
     if prepared is not None:

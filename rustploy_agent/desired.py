@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import threading
+from collections.abc import Iterable
 from typing import Any
 
-from rustploy_agent import files, units
+from rustploy_agent import files, instances, units
 from rustploy_agent.config import Limits, Settings
 from rustploy_agent.errors import ApplyFailed
 from rustploy_agent.models import App, Process, Slot, Slug
@@ -44,16 +46,22 @@ def _app(app: App, settings: Settings) -> dict[str, Any]:
         "name": app.name,
         "deployment_id": carried.get(app.idle_slot),
         "processes": [
-            _process(app, process, carried, settings)
-            for process in Process.select().where(Process.app == app).order_by(Process.type)
+            _process(app, kind, rows, carried, settings)
+            for kind, rows in itertools.groupby(instances.of(app), lambda process: str(process.type))
         ],
         "remove_slugs": [slug.id for slug in removing],
     }
 
 
-def _process(app: App, process: Process, carried: dict[str, str | None], settings: Settings) -> dict[str, Any]:
-    slots = {slot: {"port": process.port(slot), "deployment_id": carried.get(slot)} for slot in ("a", "b")}
-    return {"type": process.type, **vars(limits_of(app, settings)), "slots": slots}
+def _process(
+    app: App, kind: str, rows: Iterable[Process], carried: dict[str, str | None], settings: Settings
+) -> dict[str, Any]:
+    """An app that has one instance of each type is wished for as it was before there could be more."""
+    first, *more = [
+        {slot: {"port": row.port(slot), "deployment_id": carried.get(slot)} for slot in instances.SLOTS} for row in rows
+    ]
+    about = {"type": kind, **vars(limits_of(app, settings)), "slots": first}
+    return about | {"more": more} if more else about
 
 
 class Applier:

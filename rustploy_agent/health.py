@@ -110,9 +110,9 @@ def listeners(port: int) -> set[int]:
     return {uid for local, uid in _sockets(LISTEN) if local == port}
 
 
-def connections(port: int) -> int:
-    """How many TCP connections to `port` are open at the server's side."""
-    return sum(local == port for local, _ in _sockets(ESTABLISHED))
+def connections(*ports: int) -> int:
+    """How many TCP connections to these ports are open at the server's side."""
+    return sum(local in ports for local, _ in _sockets(ESTABLISHED))
 
 
 def _sockets(state: str) -> list[tuple[int, int]]:

@@ -41,9 +41,9 @@ def record(message: str, **fields: object) -> None:
     journal.send(message, PRIORITY="6", SYSLOG_IDENTIFIER="rustploy-agent", **given)
 
 
-def deployment_lines(app: str, deployment_id: str, process_types: list[str], newest: int) -> list[str]:
+def deployment_lines(app: str, deployment_id: str, instances: list[tuple[str, int]], newest: int) -> list[str]:
     """The newest lines of one deployment, oldest first: the agent's own, fetch, build, release phase and the app's."""
-    chosen = Selection(deployment_id, tuple(units.of_deployment(app, process_types)))
+    chosen = Selection(deployment_id, tuple(units.of_deployment(app, instances)))
     with Log() as log:
         return log.newest(chosen, newest, LONGEST_ANSWER).lines
 

@@ -26,10 +26,10 @@ def start(app: App, core: Core) -> App:
         except DeploymentFailed as error:
             if run.app.stopped:
                 activation.stop_slot(run, slot)
-            raise _failed(error) from None
+            raise failed(error) from None
         _note(run.app, stopped=False)
         routes.point(core.settings.paths.routes, app.name, slot)
-    return _again(app)
+    return again(app)
 
 
 def stop(app: App, core: Core) -> App:
@@ -39,7 +39,7 @@ def stop(app: App, core: Core) -> App:
         _note(run.app, stopped=True)
         routes.close(core.settings.paths.routes, app.name)
         activation.stop_slot(run, str(run.app.active_slot))
-    return _again(app)
+    return again(app)
 
 
 def restart(app: App, core: Core) -> App:
@@ -52,19 +52,28 @@ def restart(app: App, core: Core) -> App:
             activation.relaunch(run, release, str(run.app.active_slot))
             activation.become_healthy(run, release, str(run.app.active_slot))
         except DeploymentFailed as error:
-            raise _failed(error) from None
-    return _again(app)
+            raise failed(error) from None
+    return again(app)
 
 
 def _active(app: App, core: Core) -> tuple[Run, Release]:
-    """Read anew: a deployment may have ended while this waited for it."""
-    app = _again(app)
-    release = Release.get_or_none(Release.id == app.active_release_id)
+    run, release = situation(app, core)
     if release is None:
         raise Conflict("the app has no release yet; deploy it", code="no_release")
+    return run, release
+
+
+def situation(app: App, core: Core) -> tuple[Run, Release | None]:
+    """What serves, if anything does. Read anew: a deployment may have ended while this waited for it."""
+    app = again(app)
+    release = Release.get_or_none(Release.id == app.active_release_id)
     deployment = (
         Deployment.select()
-        .where(Deployment.app == app, Deployment.release_id == release.id, Deployment.status == "healthy")
+        .where(
+            Deployment.release_id == app.active_release_id,
+            Deployment.status == "healthy",
+            Deployment.outcome.is_null() | (Deployment.outcome != "unchanged"),
+        )
         .order_by(Deployment.created_at_unix_ms.desc())
         .first()
     )
@@ -75,10 +84,10 @@ def _note(app: App, *, stopped: bool) -> None:
     App.update(stopped=stopped, updated_at_unix_ms=now_ms()).where(App.id == app.id).execute()
 
 
-def _again(app: App) -> App:
+def again(app: App) -> App:
     found: App = App.get_by_id(app.id)
     return found
 
 
-def _failed(error: DeploymentFailed) -> AgentError:
+def failed(error: DeploymentFailed) -> AgentError:
     return Conflict(error.message, code=error.code)

@@ -43,6 +43,7 @@ class App(Model):
     detection = JSONField(null=True)
     manifest = JSONField(null=True)
     limits = JSONField(default=dict)
+    scale = JSONField(default=dict)
     active_slot = peewee.TextField(null=True)
     active_release_id = peewee.TextField(null=True)
     ingress = JSONField(default=dict)
@@ -65,10 +66,11 @@ class EnvVar(Model):
 
 
 class Process(Model):
-    """A process type of an app and its two loopback ports (none for types that serve no HTTP)."""
+    """One instance of an app's process type and its two loopback ports (none for types that serve no HTTP)."""
 
     app = peewee.ForeignKeyField(App, on_delete="CASCADE")
     type = peewee.TextField()
+    number = peewee.IntegerField(default=1)
     port_a = peewee.IntegerField(null=True)
     port_b = peewee.IntegerField(null=True)
 
@@ -241,33 +243,6 @@ class HostSecret(Model):
     provider = peewee.TextField(primary_key=True)
     sealed = peewee.TextField()
     updated_at_unix_ms = peewee.IntegerField(default=now_ms)
-
-
-class Delivery(Model):
-    """What came from a git host, never its body. `reason` says why nothing was deployed; None if something was."""
-
-    id = peewee.TextField(primary_key=True, default=new_id)
-    provider = peewee.TextField()
-    valid = peewee.BooleanField()
-    event = peewee.TextField(null=True)
-    delivery_id = peewee.TextField(null=True)
-    proof_sha256 = peewee.TextField(null=True)
-    repository = peewee.TextField(null=True)
-    branch = peewee.TextField(null=True)
-    commit_sha = peewee.TextField(null=True)
-    reason = peewee.TextField(null=True)
-    times = peewee.IntegerField(default=1)
-    created_at_unix_ms = peewee.IntegerField(default=now_ms)
-    last_at_unix_ms = peewee.IntegerField(default=now_ms)
-
-
-class DeliveryTarget(Model):
-    """What a delivery meant for one app, which may be gone by now."""
-
-    delivery = peewee.ForeignKeyField(Delivery, on_delete="CASCADE")
-    app_id = peewee.TextField()
-    deployment_id = peewee.TextField(null=True)
-    reason = peewee.TextField(null=True)
 
 
 class Meta(Model):

@@ -1,25 +1,34 @@
-"""Loopback ports of process types: two each, one for each slot, kept for the life of the app."""
+"""Loopback ports of instances: two each, one for each slot, kept as long as the instance is."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import Unavailable
 from rustploy_agent.health import listeners
+from rustploy_agent.instances import wanted
 from rustploy_agent.models import App, Process, database
 
 #: The process type that serves HTTP; only it gets ports.
 WEB = "web"
 
 
-def allocate(settings: Settings, app: App, process_types: set[str]) -> bool:
-    """Gives the app rows (and ports) for exactly these process types; whether that changed anything."""
+def allocate(settings: Settings, app: App, process_types: set[str], scale: Mapping[str, int] | None = None) -> bool:
+    """Gives the app rows (and ports) for exactly these process types; whether that changed anything.
+
+    Of each type as many as the app's scale, or the given one, says; one also of those of which none shall run.
+    """
+    scale = app.scale if scale is None else scale
+    all_of = {kind: range(1, max(1, wanted(scale, kind)) + 1) for kind in process_types}
+    wished = {(kind, number) for kind, numbers in all_of.items() for number in numbers}
     with database.atomic("IMMEDIATE"):
-        known = {process.type for process in Process.select().where(Process.app == app)}
-        Process.delete().where(Process.app == app, Process.type.in_(known - process_types)).execute()
-        for process_type in sorted(process_types - known):
-            pair = _free_pair(settings) if process_type == WEB else (None, None)
-            Process.create(app=app, type=process_type, port_a=pair[0], port_b=pair[1])
-    return known != process_types
+        known = {(row.type, row.number): row.id for row in Process.select().where(Process.app == app)}
+        Process.delete().where(Process.id.in_([known[one] for one in known.keys() - wished])).execute()
+        for kind, number in sorted(wished - known.keys()):
+            pair = _free_pair(settings) if kind == WEB else (None, None)
+            Process.create(app=app, type=kind, number=number, port_a=pair[0], port_b=pair[1])
+    return known.keys() != wished
 
 
 def _free_pair(settings: Settings) -> tuple[int, int]:

@@ -1,10 +1,10 @@
-"""The tables of what is remembered of requests: the audit trail and answers kept for Idempotency-Key."""
+"""The tables of what is remembered of requests: audit trail, answers kept for Idempotency-Key, webhooks' deliveries."""
 
 from __future__ import annotations
 
 import peewee
 
-from rustploy_agent.clock import now_ms
+from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.models import Model
 
 
@@ -44,3 +44,30 @@ class Answer(Model):
     status = peewee.IntegerField(null=True)
     body = peewee.TextField(null=True)
     created_at_unix_ms = peewee.IntegerField(default=now_ms)
+
+
+class Delivery(Model):
+    """What came from a git host, never its body. `reason` says why nothing was deployed; None if something was."""
+
+    id = peewee.TextField(primary_key=True, default=new_id)
+    provider = peewee.TextField()
+    valid = peewee.BooleanField()
+    event = peewee.TextField(null=True)
+    delivery_id = peewee.TextField(null=True)
+    proof_sha256 = peewee.TextField(null=True)
+    repository = peewee.TextField(null=True)
+    branch = peewee.TextField(null=True)
+    commit_sha = peewee.TextField(null=True)
+    reason = peewee.TextField(null=True)
+    times = peewee.IntegerField(default=1)
+    created_at_unix_ms = peewee.IntegerField(default=now_ms)
+    last_at_unix_ms = peewee.IntegerField(default=now_ms)
+
+
+class DeliveryTarget(Model):
+    """What a delivery meant for one app, which may be gone by now."""
+
+    delivery = peewee.ForeignKeyField(Delivery, on_delete="CASCADE")
+    app_id = peewee.TextField()
+    deployment_id = peewee.TextField(null=True)
+    reason = peewee.TextField(null=True)

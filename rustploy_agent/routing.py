@@ -9,12 +9,12 @@ import json
 import logging
 import threading
 
-from rustploy_agent import caddy, domains, events, files, routes
+from rustploy_agent import caddy, domains, events, files, instances, routes
 from rustploy_agent.caddy import Host, Served, Site
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
 from rustploy_agent.ingress import Ingress
-from rustploy_agent.models import App, Domain, Process
+from rustploy_agent.models import App, Domain
 from rustploy_agent.ports import WEB
 
 log = logging.getLogger(__name__)
@@ -98,17 +98,17 @@ def served(settings: Settings) -> Served:
 
 def _site(app: App, settings: Settings) -> Site | None:
     """None for an app that serves no HTTP or has no name to be asked for."""
-    web = Process.get_or_none(Process.app == app, Process.type == WEB)
+    webs = [process for process in instances.of(app) if process.type == WEB and instances.is_wanted(app, process)]
     hosts = [_host(row, settings) for row in Domain.select().where(Domain.app == app).order_by(Domain.name)]
     base = settings.ingress.base_domain
     if base and f"{app.name}.{base}" not in (settings.api_domain, *(host.name for host in hosts)):
         hosts.insert(0, Host(f"{app.name}.{base}"))
-    if web is None or not hosts:
+    if not webs or not hosts:
         return None
     return Site(
         app=app.name,
         hosts=tuple(hosts),
-        ports={"a": (web.port("a"),), "b": (web.port("b"),)},
+        ports={slot: instances.ports(webs, slot) for slot in instances.SLOTS},
         limits=limits_of(app, settings),
     )
 

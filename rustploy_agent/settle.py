@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from rustploy_agent import activation, events, files, releases, routing
+from rustploy_agent import activation, events, files, releases, routing, scaling, slots
 from rustploy_agent.apps import remove
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -69,11 +69,12 @@ def _stop_leftovers(settings: Settings, systemd: Systemd, applier: Applier, app:
     """After the switch the deployment is healthy, but its old slot may still run, and slugs may wait for removal."""
     releases.discard_unfinished(app, settings.paths.app(app.name) / "slugs")
     last = Deployment.select().where(Deployment.app == app).order_by(Deployment.created_at_unix_ms.desc()).first()
-    idle_files = list((settings.paths.app(app.name) / "slots").glob(f"*-{app.idle_slot}.env"))
+    idle_files = slots.of_slot(settings.paths.app(app.name), app.idle_slot)
     undrained = last is not None and last.status == "healthy" and last.step != "prune"
     if last is not None and app.stopped:
         activation.stop_slot(Run(settings, systemd, applier, app, last), app.active_slot)
     if last is not None and (idle_files or undrained):
         activation.stop_slot(Run(settings, systemd, applier, app, last), app.idle_slot)
+    scaling.retire_surplus(Run(settings, systemd, applier, app, last or Deployment(app=app)))
     if Slug.select().where(Slug.app == app, Slug.state == "removing").exists():
         applier.ensure(app.name)

@@ -6,11 +6,14 @@ A unit without its file does not start, also at boot.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from rustploy_agent import files
+from rustploy_agent import files, units
+
+NAME = re.compile(r"([a-z][a-z0-9]{0,15})-([ab])([2-9]|1[0-6])?\.env")
 
 
 def render(env: Mapping[str, str], app_dir: Path, command: str) -> bytes:
@@ -20,8 +23,8 @@ def render(env: Mapping[str, str], app_dir: Path, command: str) -> bytes:
     return "\n".join(lines).encode("utf-8")
 
 
-def path(app: Path, process: str, slot: str) -> Path:
-    return app / "slots" / f"{process}-{slot}.env"
+def path(app: Path, process: str, slot: str, number: int = 1) -> Path:
+    return app / "slots" / f"{units.instance(process, slot, number)}.env"
 
 
 def task_path(app: Path) -> Path:
@@ -34,18 +37,35 @@ def write(target: Path, content: bytes) -> None:
 
 def in_use(app: Path) -> str | None:
     """The slot that has files, which is the one that serves; None when neither or both do."""
-    found = {file.stem[-1] for file in (app / "slots").glob("*-[ab].env")}
+    found = {name[2] for _, name in _named(app)}
     return found.pop() if len(found) == 1 else None
 
 
-def process_types(app: Path) -> set[str]:
-    return {file.stem[:-2] for file in (app / "slots").glob("*-[ab].env")}
+def numbers(app: Path) -> dict[str, int]:
+    """Process types that have files, and the highest number of an instance of theirs."""
+    found: dict[str, int] = {}
+    for _, name in _named(app):
+        found[name[1]] = max(found.get(name[1], 1), int(name[3] or 1))
+    return found
+
+
+def of_slot(app: Path, slot: str) -> list[Path]:
+    return [file for file, name in _named(app) if name[2] == slot]
 
 
 def remove(app: Path, slot: str) -> None:
     """Nothing starts in this slot any more, also not at boot."""
-    removed = list((app / "slots").glob(f"*-{slot}.env"))
+    remove_files(of_slot(app, slot))
+
+
+def remove_files(targets: list[Path]) -> None:
+    """These instances start no more, also not at boot."""
+    removed = [file for file in targets if file.exists()]
     for file in removed:
         file.unlink(missing_ok=True)
     if removed:
-        files.sync_directory(app / "slots")
+        files.sync_directory(removed[0].parent)
+
+
+def _named(app: Path) -> list[tuple[Path, re.Match[str]]]:
+    return [(file, name) for file in (app / "slots").glob("*.env") if (name := NAME.fullmatch(file.name))]

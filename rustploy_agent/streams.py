@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from rustploy_agent import activation, events, journal, units
+from rustploy_agent import events, instances, journal, units
 from rustploy_agent.errors import Unavailable
 from rustploy_agent.models import App, Deployment, Slot, database
 
@@ -74,6 +74,7 @@ class Stream:
 
     def read(self, app: App) -> Iterator[Event]:
         """What there is to tell now, of `app` as it is now. A deployment's last lines come before the next one's."""
+        self.app = app
         if self._selection is not None and not self._fresh:
             yield from self._appended()
         current = active_deployment(app)
@@ -81,7 +82,7 @@ class Stream:
             self._select(current)
             yield self._start()
         elif current is not None:
-            self._select(current)  # there may be a new process type
+            self._select(current)  # there may be a new process type or instance
 
     def lines(self) -> Iterator[Event]:
         if self._selection is not None:
@@ -98,7 +99,7 @@ class Stream:
     def _select(self, deployment_id: str | None) -> None:
         before, self._selection = self.units, None
         if deployment_id is not None:
-            watched = units.of_deployment(self.app.name, activation.process_types(self.app))
+            watched = units.of_deployment(self.app.name, instances.logged(self.app))
             self._selection = journal.Selection(deployment_id, tuple(watched))
         if self.units != before:
             self._streams.rearm()

@@ -109,6 +109,16 @@ class Systemd:
         if self.state(unit).active == "failed":
             self.reset_failed(unit)
 
+    def stop_all(self, units: list[str], seconds: float) -> None:
+        """At once, for each may take its time to let requests end."""
+        states = self.states(units) if units else {}
+        up = [unit for unit, state in states.items() if state.active != "inactive"]
+        for unit in up:
+            if states[unit].active != "failed":
+                self.stop(unit)
+        for unit in up:
+            self.stop_and_wait(unit, seconds)
+
     def _connect(self) -> Any:
         with self._lock:
             if self._manager is None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 AGENT, APPLY, INGRESS = "rustploy-agent.service", "rustploy-apply.service", "rustploy-ingress.service"
 SOCKET, LISTEN = "rustploy-agent.socket", "rustploy-listen.service"
+#: Of one process type. apply and the polkit rule know no more either.
+MOST_INSTANCES = 16
 
 
-def app(name: str, process: str, slot: str) -> str:
-    return f"rustploy-app@{name}-{process}-{slot}.service"
+def instance(process: str, slot: str, number: int = 1) -> str:
+    """`web-a`, `web-a2`, …: process types have no hyphen, so the slot and the number are what follows the last one."""
+    return f"{process}-{slot}" if number == 1 else f"{process}-{slot}{number}"
+
+
+def app(name: str, process: str, slot: str, number: int = 1) -> str:
+    return f"rustploy-app@{name}-{instance(process, slot, number)}.service"
 
 
 def fetch(name: str) -> str:
@@ -22,11 +31,11 @@ def task(name: str) -> str:
     return f"rustploy-task@{name}.service"
 
 
-def of_app(name: str, process_types: list[str]) -> list[str]:
-    """All units that run something of an app."""
-    slots = [app(name, process, slot) for process in process_types for slot in ("a", "b")]
+def of_app(name: str, instances: Iterable[tuple[str, int]]) -> list[str]:
+    """All units that run something of an app; `instances` are process types and numbers."""
+    slots = [app(name, process, slot, number) for process, number in instances for slot in ("a", "b")]
     return [fetch(name), build(name), task(name), *slots]
 
 
-def of_deployment(name: str, process_types: list[str]) -> list[str]:
-    return [AGENT, *of_app(name, process_types)]
+def of_deployment(name: str, instances: Iterable[tuple[str, int]]) -> list[str]:
+    return [AGENT, *of_app(name, instances)]

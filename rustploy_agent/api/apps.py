@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, g
 
-from rustploy_agent import activation, apps, desired, health, precedence, repository, routes, routing, units
+from rustploy_agent import activation, apps, desired, health, instances, precedence, repository, routes, routing
 from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner, intended_id
 from rustploy_agent.api.paging import page, remembered
@@ -16,7 +16,7 @@ from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import InvalidRequest, NotFound
 from rustploy_agent.fields import Fields, boolean, integer, text
-from rustploy_agent.models import App, Deployment, Process, Release
+from rustploy_agent.models import App, Deployment, Release
 from rustploy_agent.names import (
     HEALTHCHECK,
     app_name,
@@ -73,6 +73,7 @@ def full_view(app: App) -> dict[str, Any]:
         "ingress": vars(routing.limits_of(app, core().settings)),
         "maintenance": app.maintenance,
         "stopped": app.stopped,
+        "scale": instances.numbers(app),
         "processes": _processes(app, release) if release else [],
     }
 
@@ -87,22 +88,20 @@ def _release_view(release: Release) -> dict[str, Any]:
 
 
 def _processes(app: App, release: Release) -> list[dict[str, Any]]:
-    rows = Process.select().where(Process.app == app, Process.type.in_(list(release.processes))).order_by(Process.type)
-    found = []
-    for row in rows:
-        unit = units.app(app.name, row.type, app.active_slot)
-        state = core().systemd.state(unit)
-        found.append(
-            {
-                "type": row.type,
-                "unit": unit,
-                "state": state.active,
-                "sub_state": state.sub,
-                "port": row.port(app.active_slot),
-                "command": release.processes[row.type],
-            }
-        )
-    return found
+    named = {instances.unit(app, row, app.active_slot): row for row in instances.of_release(app, release)}
+    states = core().systemd.states(list(named)) if named else {}
+    return [
+        {
+            "type": row.type,
+            "instance": row.number,
+            "unit": unit,
+            "state": states[unit].active,
+            "sub_state": states[unit].sub,
+            "port": row.port(app.active_slot),
+            "command": release.processes[row.type],
+        }
+        for unit, row in named.items()
+    ]
 
 
 @resource.route("/apps", methods=["POST"], scope="admin", manner=Manner(idempotent=True))

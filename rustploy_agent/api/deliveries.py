@@ -10,7 +10,8 @@ from rustploy_agent import apps
 from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource
 from rustploy_agent.errors import InvalidRequest, NotFound
-from rustploy_agent.models import App, Delivery, DeliveryTarget
+from rustploy_agent.models import App
+from rustploy_agent.records import Delivery, DeliveryTarget
 from rustploy_agent.webhooks import PROVIDERS
 
 resource = Resource("deliveries", __name__)

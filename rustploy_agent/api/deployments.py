@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response
 
-from rustploy_agent import activation, apps, journal, releases, space
+from rustploy_agent import apps, instances, journal, releases, space
 from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner
 from rustploy_agent.api.paging import page, remembered
@@ -139,7 +139,7 @@ def deployment_logs(app_id: str, deployment_id: str) -> dict[str, Any]:
     app = apps.find(app_id)
     deployment = _find(app, deployment_id)
     tail = integer_argument("tail", DEFAULT_TAIL, LONGEST_TAIL)
-    lines = journal.deployment_lines(app.name, deployment.id, activation.process_types(app), tail)
+    lines = journal.deployment_lines(app.name, deployment.id, instances.logged(app), tail)
     return {"deployment_id": deployment.id, "logs": "\n".join(lines)}
 
 

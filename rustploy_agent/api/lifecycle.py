@@ -1,12 +1,17 @@
-"""/apps/{app}/start, /stop, /restart: the active release, without a deployment."""
+"""/apps/{app}/start, /stop, /restart, /scale: the active release, without a deployment."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from rustploy_agent import apps, lifecycle
+from rustploy_agent import apps, lifecycle, scaling
 from rustploy_agent.api.apps import full_view
-from rustploy_agent.api.resource import Resource, core
+from rustploy_agent.api.calls import Manner
+from rustploy_agent.api.resource import Resource, body, complete, core
+from rustploy_agent.fields import Fields, integer
+from rustploy_agent.names import process_type
+from rustploy_agent.ports import WEB
+from rustploy_agent.units import MOST_INSTANCES
 
 resource = Resource("lifecycle", __name__)
 
@@ -30,3 +35,21 @@ def restart_app(app_id: str) -> dict[str, Any]:
     app = apps.find(app_id)
     with core().slow_request():
         return full_view(lifecycle.restart(app, core()))
+
+
+@resource.route("/apps/<app_id>/scale", methods=["PATCH"], scope="deploy", manner=Manner(idempotent=True))
+def scale_app(app_id: str) -> dict[str, Any]:
+    """For `deploy`: whoever deploys a Procfile says how many processes an app has already; limits hold for each."""
+    app, numbers = apps.find(app_id), _numbers(body())
+    with core().slow_request():
+        return full_view(scaling.scale(app, numbers, core()))
+
+
+def _numbers(fields: Fields) -> dict[str, int]:
+    given = fields.every(process_type, integer(0, MOST_INSTANCES))
+    if not given and not fields.problems:
+        fields.problem("", "must name a process type and its number of instances, such as web")
+    if given.get(WEB) == 0:
+        fields.problem(WEB, f"must be an integer from 1 to {MOST_INSTANCES}; stop the app instead")
+    complete(fields)
+    return {key: number for key, number in given.items() if number is not None}

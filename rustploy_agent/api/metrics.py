@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, g, request
 
-from rustploy_agent import activation, units
+from rustploy_agent import instances
 from rustploy_agent.api.resource import LOCAL, Resource, core
 from rustploy_agent.metrics import Labels, gauge, written
 from rustploy_agent.models import OPEN, App, Deployment
@@ -42,19 +42,29 @@ def _present() -> Iterator[Any]:
         "rustploy_deployments_open", "Deployments that have not ended.", ("status",), _labelled(waiting.items())
     )
     yield gauge("rustploy_log_streams", "Log streams that are open.", (), [((), len(core().streams))])
-    yield gauge("rustploy_app_process_up", "1: the process runs in its active slot.", ("app", "process"), _processes())
+    running, wanted = _processes()
+    of_each = ("app", "process")
+    yield gauge("rustploy_app_process_up", "Instances of the process that run in its active slot.", of_each, running)
+    yield gauge("rustploy_app_process_wanted", "Instances of the process by the app's scale.", of_each, wanted)
 
 
 def _labelled(items: Any) -> list[tuple[Labels, float]]:
     return [((name,), value) for name, value in items]
 
 
-def _processes() -> list[tuple[Labels, float]]:
+def _processes() -> tuple[list[tuple[Labels, float]], list[tuple[Labels, float]]]:
     """One question to systemd for all of them."""
+    apps = list(App.select().where(App.active_slot.is_null(False), ~App.deleting))
     named = {
-        units.app(app.name, process, app.active_slot): (app.name, process)
-        for app in App.select().where(App.active_slot.is_null(False), ~App.deleting)
-        for process in activation.process_types(app)
+        instances.unit(app, process, app.active_slot): (app.name, process.type)
+        for app in apps
+        for process in instances.of(app)
     }
     states = core().systemd.states(list(named)) if named else {}
-    return [(labels, float(states[unit].active == "active")) for unit, labels in named.items()]
+    running: dict[Labels, float] = dict.fromkeys(named.values(), 0.0)
+    for unit, labels in named.items():
+        running[labels] += states[unit].active == "active"
+    wanted: dict[Labels, float] = {
+        (app.name, kind): number for app in apps for kind, number in instances.numbers(app).items()
+    }
+    return list(running.items()), list(wanted.items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rustploy_agent.apply.wish import instances
+
 TYPE_CHECKING = False  # what type checkers take for typing's, without loading typing
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,9 +85,10 @@ def units(wish: dict[str, Any], app: dict[str, Any]) -> dict[str, str]:
     name, texts = app["name"], {}
     home = f"{STATE}/apps/{name}"
     for process in app["processes"]:
-        for key, slot in process["slots"].items():
-            unit = f"{process['type']}-{key}"
-            texts[f"rustploy-app@{name}-{unit}.service"] = launched(wish, name, unit, process, slot)
+        for number, slots in enumerate(instances(process), 1):
+            for key, slot in slots.items():
+                unit = f"{process['type']}-{key}{number if number > 1 else ''}"
+                texts[f"rustploy-app@{name}-{unit}.service"] = launched(wish, name, unit, process, slot)
     if app["processes"]:
         task = max(app["processes"], key=lambda process: process["memory_max_bytes"]) | {"type": "release"}
         slot = {"port": None, "deployment_id": app["deployment_id"]}

@@ -25,7 +25,8 @@ SYSUSERS, TMPFILES = "/etc/sysusers.d/rustploy-apps.conf", "/etc/tmpfiles.d/rust
 WANTS = f"{UNITS}/rustploy-apps.target.wants"
 SWEEP = "rustploy-sweep.service"
 TEMPLATE = "/usr/lib/systemd/system/rustploy-app@.service"
-UNIT = re.compile(r"(rustploy-(?:app@([a-z0-9-]+)-[a-z0-9]+-[ab]|(?:fetch|build|task)@([a-z0-9-]+))\.service)\.d")
+INSTANCE = "[a-z0-9]+-[ab](?:[2-9]|1[0-6])?"
+UNIT = re.compile(rf"(rustploy-(?:app@([a-z0-9-]+)-{INSTANCE}|(?:fetch|build|task)@([a-z0-9-]+))\.service)\.d")
 
 
 def known(host: Host) -> set[str]:

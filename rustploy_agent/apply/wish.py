@@ -63,14 +63,16 @@ def record(required: dict[str, Check], optional: dict[str, Check] | None = None)
 NAME = text(r"(?!.*--)[a-z](?:[a-z0-9-]{0,25}[a-z0-9])?")
 UUID = text(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SLOT = record({"port": maybe(integer(1024, 65535)), "deployment_id": maybe(UUID)})
+SLOTS = record({"a": SLOT, "b": SLOT})
 PROCESS = record(
     {
         "type": text(r"[a-z][a-z0-9]{0,15}"),
         "memory_max_bytes": integer(16 << 20, 1 << 40),
         "cpu_quota_percent": integer(1, 102400),
         "tasks_max": integer(4, 65536),
-        "slots": record({"a": SLOT, "b": SLOT}),
-    }
+        "slots": SLOTS,
+    },
+    {"more": several(SLOTS, 15)},  # the slots of instances 2, 3, …: there is no number that could be wrong
 )
 APP = record(
     {"name": NAME, "processes": several(PROCESS, 16), "remove_slugs": several(UUID, 1000)},
@@ -99,8 +101,14 @@ def parse(data: bytes) -> dict[str, Any]:
     return desired
 
 
+def instances(process: dict[str, Any]) -> list[dict[str, Any]]:
+    """The slots of each, beginning with the first."""
+    return [process["slots"], *(process["more"] or ())]
+
+
 def ports(app: dict[str, Any]) -> list[int]:
-    found = [slot["port"] for process in app["processes"] for slot in process["slots"].values()]
+    slots = [slots for process in app["processes"] for slots in instances(process)]
+    found = [slot["port"] for one in slots for slot in one.values()]
     return [port for port in found if port is not None]
 
 

@@ -18,6 +18,7 @@ from rustploy_agent.migrations import (
     m0007_ingress,
     m0008_subject,
     m0009_health,
+    m0010_scale,
 )
 
 STEPS = (
@@ -30,6 +31,7 @@ STEPS = (
     m0007_ingress.SQL,
     m0008_subject.SQL,
     m0009_health.SQL,
+    m0010_scale.SQL,
 )
 
 

@@ -60,6 +60,9 @@ def _make_real(operation: str, body: dict[str, Any]) -> None:
     lot = zlib.crc32(json.dumps(body, sort_keys=True, default=str).encode())
     if operation == "change_app" and body.get("limits"):
         body["limits"] = {name: ENOUGH.get(name, value) for name, value in body["limits"].items()}
+    if operation == "scale_app" and lot % 4:
+        body.clear()
+        body["web"] = 1 + lot % 3
     if operation == "set_webhook_secret":
         body["secret"] = SECRET
     if operation == "create_app":

@@ -149,7 +149,7 @@ class Deployments:
     def wait_until_settled(self, app: str) -> None:
         """Drained and pruned: no unit of the app runs but those of the active slot."""
         self.machine.wait_for(
-            lambda: self.running(app) == [process["unit"] for process in self.app(app)["processes"]],
+            lambda: self.running(app) == sorted(process["unit"] for process in self.app(app)["processes"]),
             20,
             f"{app} to have only its active slot running",
         )

@@ -20,6 +20,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(float(self.path.removeprefix("/slow/")))
         if self.path.startswith("/bytes/"):
             return self.answer(b"x" * int(self.path.removeprefix("/bytes/")), "text/html")
+        if self.path == "/who":
+            return self.answer(os.environ["RUSTPLOY_INSTANCE"].encode())
+        if self.path.startswith("/download/"):
+            return self.download(int(self.path.removeprefix("/download/")))
         if self.path == "/events":
             return self.events()
         if self.path == "/socket":
@@ -29,6 +33,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.answer(str(len(body)).encode())
+
+    def download(self, seconds):
+        self.send_response(200)
+        self.send_header("Content-Length", str(10_000 * 10 * seconds))
+        self.end_headers()
+        for _ in range(10 * seconds):
+            self.wfile.write(b"x" * 10_000)
+            time.sleep(0.1)
 
     def events(self):
         self.close_connection = True

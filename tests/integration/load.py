@@ -13,10 +13,14 @@ SECONDS = 20
 
 
 class Load:
-    """About `rate` requests a second, if the machine can, on kept connections and new ones; slow ones and posts too."""
+    """About `rate` requests a second, if the machine can, on kept connections and new ones; slow ones and posts too.
 
-    def __init__(self, port: int, host: str, rate: int = 240) -> None:
-        self._port, self._host, self._rate = port, host, rate
+    With `reopens`, a visitor asks again on a new connection when a kept one was closed before the answer began, as
+    browsers do. That is what a new configuration of the ingress costs; posts then come on new connections.
+    """
+
+    def __init__(self, port: int, host: str, rate: int = 240, *, reopens: bool = False) -> None:
+        self._port, self._host, self._rate, self._reopens = port, host, rate, reopens
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load", daemon=True)
         self.failures: list[str] = []
@@ -48,18 +52,23 @@ class Load:
         kept = [self._visitor(pause, keep=True) for _ in range(visitors // 2)]
         fresh = [self._visitor(pause, keep=False) for _ in range(visitors // 2)]
         slow = [self._visitor(0.05, keep=True, path="/slow/1") for _ in range(3)]
-        posts = [self._visitor(0.1, keep=True, body=b"x" * 50_000) for _ in range(2)]
+        posts = [self._visitor(0.1, keep=not self._reopens, body=b"x" * 50_000) for _ in range(2)]
         await asyncio.gather(*kept, *fresh, *slow, *posts)
 
     async def _visitor(self, pause: float, *, keep: bool, path: str = "/", body: bytes = b"") -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         begin = time.monotonic()
         while not self._over.is_set():
+            kept = connection is not None
             try:
                 async with asyncio.timeout(SECONDS):
                     connection = connection or await asyncio.open_connection("127.0.0.1", self._port)
                     answer, open_still = await self._ask(*connection, path, body, keep)
                 self._note(answer, str(len(body)) if body else None)
+            except Unanswered:
+                if not (kept and self._reopens):
+                    self.failures.append(f"{time.monotonic() - self.started:.2f} s {path}: closed without an answer")
+                open_still = False
             except (OSError, ValueError, asyncio.IncompleteReadError, TimeoutError) as error:
                 self.failures.append(f"{time.monotonic() - self.started:.2f} s {path}: {type(error).__name__} {error}")
                 open_still = False
@@ -77,7 +86,12 @@ class Load:
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}", f"Content-Length: {len(body)}"]
         lines += [] if keep else ["Connection: close"]
         writer.write("\r\n".join([*lines, "", ""]).encode() + body)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        except (ConnectionError, asyncio.IncompleteReadError) as error:
+            if getattr(error, "partial", b""):
+                raise
+            raise Unanswered from None
         length = int(head.partition("content-length:")[2].split()[0]) if "content-length:" in head else None
         content = await (reader.readexactly(length) if length is not None else reader.read())
         if not head.startswith("http/1.1 200 "):
@@ -90,6 +104,10 @@ class Load:
         self.answers += 1
         if expected is None and self.versions[-1:] != [answer]:
             self.versions.append(answer)
+
+
+class Unanswered(Exception):
+    """The connection ended before the first byte of an answer."""
 
 
 class Listener:

@@ -36,6 +36,12 @@ FIELDS: dict[str, list[Any]] = {
     "processes.0.slots.a": [None, {}, [], {"port": 2000}, {**slot(), "user": "root"}],
     "processes.0.slots.a.port": [0, 80, 1023, 65536, -1, "8080", 8080.0, True, [], "8080\nUser=root"],
     "processes.0.slots.a.deployment_id": ["", "x", UUID.upper(), UUID + "\n", f"{UUID}\nUser=root", "%n", 1, False, []],
+    "processes.0.more": [
+        {}, "2", 1, [None], [{}], [{"a": slot()}], [{"a": slot(), "b": slot(80)}],
+        [{"a": slot(), "b": slot(), "c": slot()}], [{"a": slot(), "b": slot(), "number": "2.service.d/../../x"}],
+        [{"a": slot(), "b": slot()}] * 16,
+        [{"a": slot(), "b": {"port": None, "deployment_id": f"{UUID}\nUser=root"}}],
+    ],
     "processes.0.user": ["root"],
     "deployment_id": ["", f"{UUID}\nEnvironment=LD_PRELOAD=/tmp/x", 0, []],
     "remove_slugs": [None, {}, [".."], ["../.."], ["."], [""], ["/"], [f"{UUID}/../../../good"], [UUID + "/"], [1]],

@@ -40,12 +40,16 @@ class Unit:
 
 @dataclass
 class Manager:
-    """`state` is /var/lib/rustploy. A test says by `fetched`, `built` and `refused` how the programs shall end."""
+    """`state` is /var/lib/rustploy. A test says by `fetched`, `built` and `refused` how the programs shall end.
+
+    `instead` has commands of instances (`web-a2`) that shall not do what their slot file says.
+    """
 
     state: Path
     fetched: dict[str, Any] = field(default_factory=dict)
     built: dict[str, Any] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    instead: dict[str, str] = field(default_factory=dict)
     apply_error: str | None = None
     applied: int = 0
     calls: list[tuple[str, str]] = field(default_factory=list)
@@ -166,7 +170,8 @@ class Manager:
     def rustploy_app(self, unit: Unit, instance: str) -> None:
         """The command `answer STATUS` serves, everything else ends at once as a missing program does."""
         app, process, slot = instance.rsplit("-", 2)
-        verb, _, argument = self._command(app, f"{process}-{slot}").partition(" ")
+        command = self.instead.get(f"{process}-{slot}") or self._command(app, f"{process}-{slot}")
+        verb, _, argument = command.partition(" ")
         if verb != "answer":
             unit.active, unit.sub, unit.exit = "activating", "auto-restart", ("exit-code", 1, 127, 1)
             return

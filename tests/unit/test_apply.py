@@ -167,6 +167,65 @@ def test_the_drop_in_of_a_slot_has_its_user_limits_directories_and_journal_field
     ]
 
 
+SCALED = app("blog", process("web", slot(20000, UUID), slot(20001), more=[{"a": slot(20002, UUID), "b": slot(20003)}]))
+
+
+def test_each_instance_is_a_unit_with_a_port_of_its_own() -> None:
+    """Else the second instance cannot bind, or reads the first one's PORT."""
+    found = texts(SCALED)
+    assert [unit for unit in found if "web" in unit] == [
+        f"rustploy-app@blog-web-{slot}.service" for slot in ("a", "b", "a2", "b2")
+    ]
+    second = found["rustploy-app@blog-web-b2.service"].splitlines()
+    assert "Environment=RUSTPLOY_SLOT_FILE=/var/lib/rustploy/apps/blog/slots/web-b2.env" in second
+    assert [line for line in second if "Bind" in line and "tcp" in line] == ["SocketBindAllow=tcp:20003"]
+    assert "MemoryMax=536870912" in second, "limits are each instance's"
+    assert found["rustploy-app@blog-web-a.service"] == texts(BLOG)["rustploy-app@blog-web-a.service"]
+
+
+def test_an_app_with_one_of_each_is_rendered_as_before_there_could_be_more(host: Fake) -> None:
+    """Else an upgrade reloads systemd for every app."""
+    host.apply(desired(BLOG))
+    host.apply(desired(app("blog", *[one | {"more": []} for one in BLOG["processes"]])))
+    assert host.commands == []
+
+
+def test_instances_come_and_go_with_their_units(host: Fake) -> None:
+    host.apply(desired(SCALED))
+    assert {path.rpartition("/")[2] for path in host.rendered() if ".wants/" in path} == {
+        f"rustploy-app@blog-web-{slot}.service" for slot in ("a", "b", "a2", "b2")
+    }, "both slots of every instance come up at boot"
+    host.apply(desired(app("blog", process("web", slot(20000, UUID), slot(20001)))))
+    assert host.commands[0][:2] == ("/usr/bin/systemctl", "stop")
+    assert sorted(host.commands[0][2:]) == ["rustploy-app@blog-web-a2.service", "rustploy-app@blog-web-b2.service"]
+    assert not [path for path in host.rendered() if "2.service" in path]
+
+
+def more(*given: Any) -> Any:
+    return app("blog", process("web", slot(20000), slot(20001), more=list(given)))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        more({"a": slot()}),
+        more({"a": slot(), "b": slot(), "c": slot()}),
+        more({"a": slot(), "b": slot(80)}),
+        more({"a": slot(), "b": slot(20000)}),
+        more({"a": slot(20004), "b": slot(20004)}),
+        more({"a": slot(), "b": slot(), "number": 2}),
+        more(*[{"a": slot(), "b": slot()}] * 16),
+        app("blog", process("web", more={"2": {"a": slot(), "b": slot()}})),
+        app("blog", process("web", more="2")),
+    ],
+)
+def test_instances_that_clash_or_are_not_what_they_should_be_are_refused(hostile: Any) -> None:
+    """Else an agent that was taken over gets a port of the host, or names that apply does not know."""
+    refused: dict[str, str] = {}
+    assert wish.checked(wish.parse(json.dumps(desired(hostile)).encode()), refused) == []
+    assert list(refused) == ["blog"]
+
+
 def test_builds_run_as_another_user_and_without_the_apps_directories() -> None:
     """Else a build reads the app's environment and data."""
     for kind, own in (("fetch", "mirror"), ("build", "cache")):

@@ -47,6 +47,27 @@ def test_a_disabled_ingress_serves_nothing() -> None:
     assert "apps" not in caddy.render(served(SITE, enabled=False))
 
 
+def proxies(part: Any) -> list[dict[str, Any]]:
+    """Wherever they stand in the document."""
+    if isinstance(part, dict) and part.get("handler") == "reverse_proxy":
+        return [part]
+    parts = part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
+    return [found for one in parts for found in proxies(one)]
+
+
+def policies(site: Site) -> list[tuple[str, int]]:
+    """Of each slot: how the ingress chooses, and among how many."""
+    found = proxies(caddy.render(served(site)))
+    return [(one["load_balancing"]["selection_policy"]["policy"], len(one["upstreams"])) for one in found]
+
+
+def test_instances_take_turns_and_one_that_is_alone_is_asked_as_before() -> None:
+    """By connections, one that is down has the least of all and gets every visitor; and an upgrade loads nothing."""
+    several = dataclasses.replace(SITE, ports={"a": (20000, 20002), "b": (20001, 20003)})
+    assert policies(several) == [("round_robin", 2)] * 2
+    assert policies(SITE) == [("least_conn", 1)] * 2
+
+
 def test_nothing_that_a_deployment_changes_stands_in_it() -> None:
     """Both slots are there, chosen by a mark; a configuration per deployment would end every websocket of every app."""
     text = json.dumps(caddy.render(served(SITE, tls="off")))

@@ -65,3 +65,18 @@ def test_when_none_are_left_the_setting_is_named_and_nothing_is_kept(settings: S
     with pytest.raises(Unavailable, match=r"apps\.ports\.first and apps\.ports\.last"):
         ports.allocate(few, app, {"clock", "web"})
     assert given_ports(app) == {}
+
+
+def test_each_instance_has_ports_of_its_own_that_stay(settings: Settings) -> None:
+    """Else two instances meet on one port, or a deployment changes what the ingress has."""
+    app = App.create(name="a", scale={"web": 3, "worker": 2})
+    assert ports.allocate(settings, app, {"web", "worker"}) is True
+    assert ports.allocate(settings, app, {"web", "worker"}) is False
+    rows = Process.select().where(Process.app == app).order_by(Process.type, Process.number)
+    assert [(row.type, row.number, row.port_a, row.port_b) for row in rows] == [
+        *(("web", number, *pair(settings, 2 * number - 2, 2 * number - 1)) for number in (1, 2, 3)),
+        ("worker", 1, None, None),
+        ("worker", 2, None, None),
+    ]
+    assert ports.allocate(settings, app, {"web", "worker"}, {"web": 1, "worker": 0}) is True
+    assert given_ports(app) == {"web": pair(settings, 0, 1), "worker": (None, None)}

@@ -94,3 +94,16 @@ def test_removing_a_slot_leaves_the_other_and_the_task(tmp_path: Path) -> None:
     slots.remove(tmp_path, "a")
     assert sorted(path.name for path in directory.iterdir()) == ["task.env", "web-b.env"]
     slots.remove(tmp_path, "a")
+
+
+def test_instances_are_told_apart_from_process_types_that_end_in_digits(tmp_path: Path) -> None:
+    """Else a lost database gives an app another slot or number than it runs with."""
+    directory = tmp_path / "slots"
+    directory.mkdir()
+    for name in ("web-b", "web-b16", "b2-b", "w1-b2", "task", "web-b1", "web-b17", "web-c"):
+        (directory / f"{name}.env").write_text("")
+    assert slots.in_use(tmp_path) == "b"
+    assert slots.numbers(tmp_path) == {"web": 16, "b2": 1, "w1": 2}
+    assert slots.path(tmp_path, "web", "b", 16).exists() and slots.path(tmp_path, "w1", "b", 2).exists()
+    slots.remove(tmp_path, "b")
+    assert slots.in_use(tmp_path) is None and slots.numbers(tmp_path) == {}

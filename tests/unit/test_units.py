@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from rustploy_agent import units
+from rustploy_agent.apply import steps
+
 UNITS = Path(__file__).parents[2] / "units"
 TEMPLATES = [f"rustploy-{kind}@.service" for kind in ("app", "task", "fetch", "build")]
 SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
@@ -79,14 +82,35 @@ def test_the_polkit_rule_names_only_units_that_are_shipped() -> None:
     examples = {f"rustploy-{kind}@blog.service": f"rustploy-{kind}@.service" for kind in ("fetch", "build", "task")}
     examples |= {
         "rustploy-app@blog-web-a.service": "rustploy-app@.service",
+        "rustploy-app@blog-web-b2.service": "rustploy-app@.service",
+        "rustploy-app@blog-web-a16.service": "rustploy-app@.service",
         "rustploy-apply.service": "rustploy-apply.service",
     }
     for unit, file in examples.items():
         assert any(re.fullmatch(pattern, unit) for pattern in patterns), unit
         assert (UNITS / file).is_file()
+    for suffix in ("a1", "a0", "a02", "a17", "a20", "a100", "a2b", "2", "ab", "a-2"):
+        unit = f"rustploy-app@blog-web-{suffix}.service"
+        assert not any(re.fullmatch(pattern, unit) for pattern in patterns), unit
     stems = {match for pattern in patterns for match in re.findall(r"rustploy-(?:\(([a-z|]+)\)|([a-z]+))", pattern)}
     named = {stem for pair in stems for part in pair for stem in part.split("|") if stem}
     assert named == {"app", "fetch", "build", "task", "apply"}
     assert len(patterns) == rule.count("verbs: [")
     assert set(re.findall(r'"([a-z-]+)"', "".join(re.findall(r"verbs: \[(.+)\]", rule)))) == {
         "start", "stop", "restart", "reset-failed"}  # fmt: skip
+
+
+def test_agent_apply_and_the_polkit_rule_agree_on_names_of_instances() -> None:
+    """Else an instance that is rendered cannot be started, or one that is gone is never un-rendered."""
+    rule = re.findall(r"pattern: /\^(rustploy-app@.+)\$/", (UNITS / "50-rustploy.rules").read_text())[0]
+    for name, process in (("blog", "web"), ("a-b", "w2"), ("x-web-a2", "a"), ("a1", "b2")):
+        seen = set()
+        for slot in ("a", "b"):
+            for number in range(1, units.MOST_INSTANCES + 1):
+                unit = units.app(name, process, slot, number)
+                found = steps.UNIT.fullmatch(f"{unit}.d")
+                assert found and found[2] == name, unit
+                assert re.fullmatch(rule, unit), unit
+                seen.add(unit)
+            assert not re.fullmatch(rule, units.app(name, process, slot, units.MOST_INSTANCES + 1))
+        assert len(seen) == 2 * units.MOST_INSTANCES

@@ -39,6 +39,7 @@ def test_a_deployed_app_shows_its_address_and_what_runs(admin: Client, blog: str
     assert shown["processes"] == [
         {
             "type": "web",
+            "instance": 1,
             "unit": "rustploy-app@blog-web-a.service",
             "state": "active",
             "sub_state": "running",

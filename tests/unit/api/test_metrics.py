@@ -73,6 +73,7 @@ def test_the_queue_the_streams_and_the_processes_are_asked_for(reader: Client, b
     assert found["rustploy_deployments_open", (("status", "queued"),)] == 1
     assert found["rustploy_log_streams", ()] == 0
     assert found["rustploy_app_process_up", (("app", "blog"), ("process", "web"))] == 0
+    assert found["rustploy_app_process_wanted", (("app", "blog"), ("process", "web"))] == 1
     assert found["process_resident_memory_bytes", ()] > 0
     App.update(deleting=True).execute()
     assert not any("blog" in str(key) for key in samples(reader))

@@ -10,7 +10,8 @@ from collections import Counter
 import pytest
 from flask import Flask
 
-from rustploy_agent.models import Delivery, Deployment
+from rustploy_agent.models import Deployment
+from rustploy_agent.records import Delivery
 from rustploy_agent.webhooks import PROVIDERS
 from tests.githost import GitHost, bent, header
 from tests.unit.api.conftest import Client

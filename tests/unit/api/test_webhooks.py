@@ -13,7 +13,8 @@ from flask import Flask
 from rustploy_agent import deliveries, models
 from rustploy_agent.api import create_app
 from rustploy_agent.core import Core
-from rustploy_agent.models import App, Connection, Delivery, DeliveryTarget, Deployment
+from rustploy_agent.models import App, Connection, Deployment
+from rustploy_agent.records import Delivery, DeliveryTarget
 from rustploy_agent.webhooks import LARGEST, PROVIDERS
 from tests.githost import COMMIT, GONE, SECRET, GitHost
 from tests.unit.api.conftest import Client
