@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pwd
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rustploy_agent import environment, events, health, journal, releases, routes, routing, slots, units
@@ -27,22 +28,25 @@ def process_types(app: App) -> list[str]:
     return [process.type for process in Process.select().where(Process.app == app).order_by(Process.type)]
 
 
-def start(run: Run, release: Release, slot: str) -> None:
+def start(run: Run, release: Release, slot: str, written: Callable[[], None] = lambda: None) -> None:
     run.step("start")
-    launch(run, release, slot)
+    launch(run, release, slot, written)
 
 
-def launch(run: Run, release: Release, slot: str) -> None:
+def launch(run: Run, release: Release, slot: str, written: Callable[[], None] = lambda: None) -> None:
+    """Units that were started ahead and waited for what is written now run already."""
     for process in _processes(run.app, release):
         env = process_environment(run, release, process, slot)
         slots.write(
             slots.path(run.path, process.type, slot),
             slots.render(env, _app_dir(run, release), release.processes[process.type]),
         )
+    written()
     for process in _processes(run.app, release):
         unit = units.app(run.app.name, process.type, slot)
-        run.systemd.start(unit)
-        _wait_until_up(run, unit)
+        if run.systemd.state(unit).active != "active":
+            run.systemd.start(unit)
+            _wait_until_up(run, unit)
 
 
 def relaunch(run: Run, release: Release, slot: str) -> None:

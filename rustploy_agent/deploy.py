@@ -5,8 +5,10 @@ Each step may raise DeploymentFailed; the worker then ends the deployment and `c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rustploy_agent import (
@@ -23,6 +25,7 @@ from rustploy_agent import (
     space,
     units,
 )
+from rustploy_agent.ahead import Ahead
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
 from rustploy_agent.models import App, Deployment, Release, Slug
 from rustploy_agent.ports import allocate
@@ -34,23 +37,29 @@ def deploy(run: Run) -> None:
     space.refuse_when_short(run.settings)
     environment.variables(run.app, run.settings.paths)  # unreadable ones are told of before the build, not after it
     slot = claim_idle_slot(run)
-    with ThreadPoolExecutor(max_workers=2) as aside:
-        prepared = aside.submit(run.applier.ensure, run.app.name, removals=False)
-        source = fetch(run)
+    with Ahead(run, slot) as ahead, ThreadPoolExecutor(max_workers=2) as aside:
+        source = fetch(run, partial(ahead.begin, aside))
         same = live.unchanged(run, source.slug) if source.kept else None
         if same is not None:
-            prepared.result()
-            activation.leave(run, same)
-            return prune(run, same)
+            return leave(run, same, ahead.prepared)
         slug, synced = build(run, source, aside)
         release = make_release(run, slug)
-        prepare_processes(run, release, prepared)
+        prepare_processes(run, release, ahead.prepared)
         activation.release_phase(run, release)
-        activation.start(run, release, slot)
+        activation.start(run, release, slot, partial(ahead.hand_over, release))
         activation.await_health(run, release, slot)
         finish_slug(slug, synced)
     activation.switch(run, release, slot)
     finish(run, release)
+
+
+def leave(run: Run, release: Release, prepared: Future[None] | None) -> None:
+    """What serves already goes on; what was started to take its place is stopped."""
+    if prepared is not None:
+        prepared.result()
+    activation.leave(run, release)
+    activation.stop_slot(run, run.app.idle_slot)
+    prune(run, release)
 
 
 def rollback(run: Run) -> None:
@@ -91,7 +100,7 @@ def claim_idle_slot(run: Run) -> str:
     return slot
 
 
-def fetch(run: Run) -> Source:
+def fetch(run: Run, meanwhile: Callable[[], None]) -> Source:
     run.step("fetch")
     app, deployment = run.app, run.deployment
     if not app.repository:
@@ -103,7 +112,7 @@ def fetch(run: Run) -> Source:
     job = job_document(run, slug, ref=deployment.source_ref, commit=deployment.requested_commit, known=list(kept))
     directory = run.path / "slugs" / slug.id
     try:
-        found = fetch_job(run, job)
+        found = fetch_job(run, job, meanwhile)
     except DeploymentFailed:
         releases.discard(slug, directory)
         raise
@@ -142,7 +151,7 @@ def job_document(run: Run, slug: Slug, *, ref: str | None, commit: str | None, k
     }
 
 
-def fetch_job(run: Run, job: dict[str, Any]) -> dict[str, Any]:
+def fetch_job(run: Run, job: dict[str, Any], meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
     return jobs.run(
         run.systemd,
         units.fetch(run.app.name),
@@ -151,6 +160,7 @@ def fetch_job(run: Run, job: dict[str, Any]) -> dict[str, Any]:
         "fetch.json",
         seconds=run.settings.timeouts.fetch,
         stop_waiting=run.cancelled.is_set,
+        meanwhile=meanwhile,
     )
 
 

@@ -6,6 +6,7 @@ A unit without its file does not start, also at boot.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,14 +33,30 @@ def write(target: Path, content: bytes) -> None:
     files.replace(target, content)
 
 
+def reserve(target: Path) -> int:
+    """A pipe where the file will be: a launcher waits at it until this descriptor is closed, and then looks again.
+
+    Nothing ever goes through it, for whatever the app runs now could take it out. Nor can that keep anybody waiting:
+    opened for reading too, no other end is needed. Without the agent, launchers wait until they are stopped.
+    """
+    os.mkfifo(target)
+    target.chmod(0o640)
+    return os.open(target, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
 def in_use(app: Path) -> str | None:
     """The slot that has files, which is the one that serves; None when neither or both do."""
-    found = {file.stem[-1] for file in (app / "slots").glob("*-[ab].env")}
+    found = {file.stem[-1] for file in _files(app)}
     return found.pop() if len(found) == 1 else None
 
 
 def process_types(app: Path) -> set[str]:
-    return {file.stem[:-2] for file in (app / "slots").glob("*-[ab].env")}
+    return {file.stem[:-2] for file in _files(app)}
+
+
+def _files(app: Path) -> list[Path]:
+    """Not the pipes that a deployment which was cut short has left."""
+    return [file for file in (app / "slots").glob("*-[ab].env") if file.is_file()]
 
 
 def remove(app: Path, slot: str) -> None:

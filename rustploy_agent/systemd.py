@@ -18,6 +18,11 @@ CALL_SECONDS = 25
 BUS_NAME, SERVICE = "org.freedesktop.systemd1", "org.freedesktop.systemd1.Service"
 
 
+def pause_in_proportion(waited: float) -> None:
+    """Looking late never costs more than a few percent of what was waited for."""
+    time.sleep(min(max(0.004, waited / 32), 0.2))
+
+
 @dataclass(frozen=True)
 class UnitState:
     """What systemd says of a unit now."""
@@ -88,8 +93,17 @@ class Systemd:
         values = {name: self._property(path, name) for name in ("MemoryCurrent", "TasksCurrent")}
         return {name: value for name, value in values.items() if value < 2**63}
 
-    def settle(self, unit: str, seconds: float, stop_waiting: Callable[[], bool] = lambda: False) -> UnitState | None:
-        """The unit's state once nothing is under way; None when the time is over or `stop_waiting` says so."""
+    def settle(
+        self,
+        unit: str,
+        seconds: float,
+        stop_waiting: Callable[[], bool] = lambda: False,
+        pause: Callable[[float], None] = pause_in_proportion,
+    ) -> UnitState | None:
+        """The unit's state once nothing is under way; None when the time is over or `stop_waiting` says so.
+
+        `pause` is called between two looks with the seconds that were waited so far.
+        """
         started = time.monotonic()
         while True:
             state = self.state(unit)
@@ -98,15 +112,16 @@ class Systemd:
             waited = time.monotonic() - started
             if waited >= seconds or stop_waiting():
                 return None
-            # In proportion, so that looking late never costs more than a few percent of what was waited for.
-            time.sleep(min(max(0.004, waited / 32), 0.2))
+            pause(waited)
 
     def stop_and_wait(self, unit: str, seconds: float) -> None:
-        if self.state(unit).active not in ("inactive", "failed"):
+        state: UnitState | None = self.state(unit)
+        if state is not None and state.active not in ("inactive", "failed"):
             self.stop(unit)
-            if self.settle(unit, seconds) is None:
-                raise SystemdError(f"{unit} did not stop within {seconds:g} s")
-        if self.state(unit).active == "failed":
+            state = self.settle(unit, seconds)
+        if state is None:
+            raise SystemdError(f"{unit} did not stop within {seconds:g} s")
+        if state.active == "failed":
             self.reset_failed(unit)
 
     def _connect(self) -> Any:

@@ -94,3 +94,19 @@ def test_removing_a_slot_leaves_the_other_and_the_task(tmp_path: Path) -> None:
     slots.remove(tmp_path, "a")
     assert sorted(path.name for path in directory.iterdir()) == ["task.env", "web-b.env"]
     slots.remove(tmp_path, "a")
+
+
+def test_a_reserved_slot_file_is_for_the_same_readers_and_counts_as_none(tmp_path: Path) -> None:
+    """An app that is set up anew from its directory must not take what was being made for what ran."""
+    target = slots.path(tmp_path, "web", "b")
+    target.parent.mkdir()
+    slots.write(slots.path(tmp_path, "worker", "a"), b"")
+    before = os.umask(0o077)
+    try:
+        os.close(slots.reserve(target))
+    finally:
+        os.umask(before)
+    assert (stat.S_ISFIFO(target.stat().st_mode), stat.S_IMODE(target.stat().st_mode)) == (True, 0o640)
+    assert (slots.in_use(tmp_path), slots.process_types(tmp_path)) == ("a", {"worker"})
+    slots.remove(tmp_path, "b")
+    assert not target.exists()

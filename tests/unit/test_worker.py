@@ -70,6 +70,36 @@ def test_a_deployment_goes_through_its_steps_and_serves(app: App, deploy: Deploy
     assert answer(app) == 200
 
 
+def test_the_new_process_is_set_up_while_the_source_is_fetched(
+    core: Core, app: App, deploy: Deploy, manager: Manager
+) -> None:
+    """Else a deployment takes a sandbox's time longer; what waits must run nothing, and be gone if it was in vain."""
+    assert deploy().status == "healthy"
+    manager.gate.clear()
+    deployment = Deployment(app=app, force_rebuild=True)
+    core.worker.enqueue(deployment)
+    until(lambda: "rustploy-app@blog-web-b.service" in manager.running())
+    assert Deployment.get_by_id(deployment.id).step == "fetch"
+    assert (core.settings.paths.app("blog") / "slots" / "web-b.env").is_fifo()
+    core.worker.cancel(deployment)
+    manager.gate.set()
+    assert ended(deployment.id).error_code == "cancelled"
+    until(lambda: manager.running() == {"rustploy-app@blog-web-a.service"})
+    assert not (core.settings.paths.app("blog") / "slots" / "web-b.env").exists()
+
+
+def test_a_process_that_a_release_no_longer_has_does_not_go_on_waiting(
+    core: Core, app: App, deploy: Deploy, manager: Manager
+) -> None:
+    manager.built = {"procfile": "web: answer 200\nworker: answer 200"}
+    assert deploy().status == "healthy"
+    assert "rustploy-app@blog-worker-a.service" in manager.running()
+    manager.built = {}
+    assert deploy(force_rebuild=True).status == "healthy"
+    until(lambda: manager.running() == {"rustploy-app@blog-web-b.service"})
+    assert [path.name for path in (core.settings.paths.app("blog") / "slots").iterdir()] == ["web-b.env"]
+
+
 def test_each_deployment_takes_the_other_slot_and_stops_the_old_one(
     core: Core, app: App, deploy: Deploy, manager: Manager
 ) -> None:
