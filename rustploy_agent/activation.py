@@ -34,19 +34,23 @@ def start(run: Run, release: Release, slot: str, written: Callable[[], None] = l
 
 
 def launch(run: Run, release: Release, slot: str, written: Callable[[], None] = lambda: None) -> None:
-    """Units that were started ahead and waited for what is written now run already."""
-    for process in _processes(run.app, release):
+    """Units that were started ahead, and waited for what is written, run already. The disk is waited for meanwhile."""
+    processes = _processes(run.app, release)
+    for process in processes:
         env = process_environment(run, release, process, slot)
         slots.write(
             slots.path(run.path, process.type, slot),
             slots.render(env, _app_dir(run, release), release.processes[process.type]),
         )
     written()
-    for process in _processes(run.app, release):
-        unit = units.app(run.app.name, process.type, slot)
-        if run.systemd.state(unit).active != "active":
-            run.systemd.start(unit)
-            _wait_until_up(run, unit)
+    started = [units.app(run.app.name, process.type, slot) for process in processes]
+    started = [unit for unit, state in run.systemd.states(started).items() if state.active != "active"]
+    for unit in started:
+        run.systemd.start(unit)
+    for process in processes:
+        slots.make_durable(slots.path(run.path, process.type, slot))
+    for unit in started:
+        _wait_until_up(run, unit)
 
 
 def relaunch(run: Run, release: Release, slot: str) -> None:
@@ -129,7 +133,7 @@ class _Watch:
     """Called between probes: objects when the deployment was cancelled or the unit is gone (10 looks a second)."""
 
     def __init__(self, run: Run, unit: str) -> None:
-        self._run, self._unit, self._next = run, unit, 0.0
+        self._run, self._unit, self._next = run, unit, time.monotonic() + 0.1
 
     def __call__(self) -> None:
         self._run.raise_if_cancelled()

@@ -25,31 +25,31 @@ from rustploy_agent import (
     space,
     units,
 )
-from rustploy_agent.ahead import Ahead
+from rustploy_agent.ahead import Ahead, claim
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
 from rustploy_agent.models import App, Deployment, Release, Slug
 from rustploy_agent.ports import allocate
 from rustploy_agent.process import sync_filesystem
-from rustploy_agent.run import Run
+from rustploy_agent.run import Run, passing
 
 
 def deploy(run: Run) -> None:
     space.refuse_when_short(run.settings)
     environment.variables(run.app, run.settings.paths)  # unreadable ones are told of before the build, not after it
-    slot = claim_idle_slot(run)
-    with Ahead(run, slot) as ahead, ThreadPoolExecutor(max_workers=2) as aside:
+    with Ahead(run) as ahead, ThreadPoolExecutor(max_workers=2) as aside:
         source = fetch(run, partial(ahead.begin, aside))
         same = live.unchanged(run, source.slug) if source.kept else None
         if same is not None:
             return leave(run, same, ahead.prepared)
-        slug, synced = build(run, source, aside)
-        release = make_release(run, slug)
-        prepare_processes(run, release, ahead.prepared)
-        activation.release_phase(run, release)
-        activation.start(run, release, slot, partial(ahead.hand_over, release))
-        activation.await_health(run, release, slot)
-        finish_slug(slug, synced)
-    activation.switch(run, release, slot)
+        with passing():  # up to the switch, whose commit is waited for
+            slug, synced = build(run, source, aside)
+            release = make_release(run, slug)
+            prepare_processes(run, release, ahead.prepared)
+            activation.release_phase(run, release)
+            activation.start(run, release, ahead.slot, partial(ahead.hand_over, release))
+            activation.await_health(run, release, ahead.slot)
+            finish_slug(slug, synced)
+    activation.switch(run, release, ahead.slot)
     finish(run, release)
 
 
@@ -67,7 +67,8 @@ def rollback(run: Run) -> None:
     if release is None:
         raise DeploymentFailed("no_rollback_target", "the release is not kept any more")
     run.outcome = "restarted"
-    slot = claim_idle_slot(run)
+    slot = run.app.idle_slot
+    claim(run, slot)
     prepare_processes(run, release, None)
     activation.start(run, release, slot)
     activation.await_health(run, release, slot)
@@ -93,13 +94,6 @@ class Source:
     built: dict[str, Any] | None = None
 
 
-def claim_idle_slot(run: Run) -> str:
-    slot: str = run.app.idle_slot
-    activation.stop_slot(run, slot)
-    reservation.claim(run.app, run.deployment, slot)
-    return slot
-
-
 def fetch(run: Run, meanwhile: Callable[[], None]) -> Source:
     run.step("fetch")
     app, deployment = run.app, run.deployment
@@ -118,12 +112,13 @@ def fetch(run: Run, meanwhile: Callable[[], None]) -> Source:
         raise
     if found["known"] and found["commit"] not in kept:
         raise DeploymentFailed("fetch_failed", "the fetch says that the commit is built, but no such slug is kept")
-    Deployment.update(commit_sha=found["commit"]).where(Deployment.id == deployment.id).execute()
+    with passing():
+        Deployment.update(commit_sha=found["commit"]).where(Deployment.id == deployment.id).execute()
+        Slug.update(commit_sha=found["commit"]).where(Slug.id == slug.id).execute()
     run.log(f"commit {found['commit']}")
     if found["known"]:
         releases.discard(slug, directory)
         return Source(found["commit"], kept[found["commit"]], True, None, kept[found["commit"]].manifest)
-    Slug.update(commit_sha=found["commit"]).where(Slug.id == slug.id).execute()
     run.step("detect")
     buildpack = choose_buildpack(app, found)
     built = found["built"] if buildpack == found["buildpack"] else None

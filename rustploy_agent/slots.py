@@ -30,7 +30,12 @@ def task_path(app: Path) -> Path:
 
 
 def write(target: Path, content: bytes) -> None:
-    files.replace(target, content)
+    """To be made durable before it serves; the process may read it at once."""
+    files.replace(target, content, durable=False)
+
+
+def make_durable(target: Path) -> None:
+    files.make_durable(target)
 
 
 def reserve(target: Path) -> int:
