@@ -155,7 +155,7 @@ class Manager:
         } | self.fetched
         answer["known"] = answer["commit"] in job["fetch"]["known_commits"]
         if answer["ok"] and not answer["known"]:
-            (home / "slugs" / job["slug_id"] / "app").mkdir()
+            (home / "slugs" / job["slug_id"] / "app").mkdir(exist_ok=True)
         (home / "results" / "fetch.json").write_text(json.dumps(answer))
 
     def rustploy_build(self, unit: Unit, app: str) -> None:

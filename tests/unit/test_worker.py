@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import http.client
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,11 @@ from rustploy_agent import activation, environment, events, routes
 from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import Conflict
-from rustploy_agent.models import App, Deployment, Domain, Process, Release, Slug
+from rustploy_agent.models import App, Deployment, Domain, Process, Release, Slug, database
 from rustploy_agent.settle import settle
 from rustploy_agent.worker import BACKOFF_MS, Worker
 from tests.unit.caddy import Caddy
-from tests.unit.manager import Manager
+from tests.unit.manager import Manager, Unit
 from tests.unit.waiting import ended, until
 
 pytestmark = pytest.mark.processes
@@ -86,6 +87,35 @@ def test_the_new_process_is_set_up_while_the_source_is_fetched(
     assert ended(deployment.id).error_code == "cancelled"
     until(lambda: manager.running() == {"rustploy-app@blog-web-a.service"})
     assert not (core.settings.paths.app("blog") / "slots" / "web-b.env").exists()
+
+
+def test_a_result_is_not_used_before_its_unit_has_ended(
+    core: Core, app: App, deploy: Deploy, manager: Manager
+) -> None:
+    """Else a build that goes on after its result could change what was sealed after it was looked at."""
+    manager.gate.clear()
+    deployment = Deployment(app=app)
+    core.worker.enqueue(deployment)
+    until(lambda: manager.units.get("rustploy-fetch@blog.service", Unit()).active == "activating")
+    manager._fetch("blog")
+    time.sleep(0.5)
+    assert Deployment.get_by_id(deployment.id).step == "fetch"
+    manager.gate.set()
+    assert ended(deployment.id).status == "healthy"
+
+
+def test_only_steps_are_not_waited_for_on_disk(core: Core, app: App, deploy: Deploy) -> None:
+    """Else a power cut right after `healthy` forgets the release that serves."""
+    seen: dict[str, int] = {}
+
+    def note(_: object, step: str = "healthy") -> None:
+        seen[step] = database.execute_sql("PRAGMA synchronous").fetchone()[0]
+
+    with events.step_started.connected_to(note), events.deployment_finished.connected_to(note):
+        assert deploy().status == "healthy"
+        until(lambda: "healthy" in seen)
+    full, normal = 2, 1
+    assert (seen["build"], seen["switch"], seen["healthy"]) == (normal, full, full)
 
 
 def test_a_process_that_a_release_no_longer_has_does_not_go_on_waiting(
