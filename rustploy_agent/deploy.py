@@ -259,17 +259,20 @@ def prepare_processes(run: Run, release: Release, prepared: Future[None] | None)
     """Users, limits and units of the release's process types exist when this returns; those that leave go in prune."""
     wanted = set(release.processes) - {precedence.RELEASE}
     try:
-        _allocate(run, wanted | set(activation.process_types(run.app)))
+        changed = _allocate(run, wanted | set(activation.process_types(run.app)))
     except Unavailable as error:
         raise DeploymentFailed(error.code, error.message) from None
     if prepared is not None:
         prepared.result()
-    run.applier.ensure(run.app.name, removals=False)
+    if changed or prepared is None:
+        run.applier.ensure(run.app.name, removals=False)
 
 
-def _allocate(run: Run, process_types: set[str]) -> None:
-    if allocate(run.settings, run.app, process_types):
+def _allocate(run: Run, process_types: set[str]) -> bool:
+    changed = allocate(run.settings, run.app, process_types)
+    if changed:
         events.processes_changed.send(run.app)
+    return changed
 
 
 def prune(run: Run, release: Release) -> None:
