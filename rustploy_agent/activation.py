@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pwd
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,22 @@ LAST_LINES, JOURNAL_SECONDS = 10, 0.3
 HANDOVER_SECONDS = 0.5
 
 
-def start(run: Run, release: Release, slot: str) -> None:
+def start(run: Run, release: Release, slot: str, written: Callable[[], None] = lambda: None) -> None:
     run.step("start")
-    launch(run, release, slot)
+    launch(run, release, slot, written=written)
 
 
-def launch(run: Run, release: Release, slot: str, only: list[Process] | None = None) -> None:
-    """All instances of the release, or `only` these."""
+def launch(
+    run: Run,
+    release: Release,
+    slot: str,
+    only: list[Process] | None = None,
+    written: Callable[[], None] = lambda: None,
+) -> None:
+    """All instances of the release, or `only` these.
+
+    Units that were started ahead, and waited for what is written, run already. The disk is waited for meanwhile.
+    """
     processes = instances.of_release(run.app, release) if only is None else only
     for process in processes:
         env = process_environment(run, release, process, slot)
@@ -38,10 +48,14 @@ def launch(run: Run, release: Release, slot: str, only: list[Process] | None = N
             instances.slot_file(run.path, process, slot),
             slots.render(env, _app_dir(run, release), release.processes[process.type]),
         )
-    names = [instances.unit(run.app, process, slot) for process in processes]
-    for unit in names:
+    written()
+    named = [instances.unit(run.app, process, slot) for process in processes]
+    started = [unit for unit, state in run.systemd.states(named).items() if state.active != "active"]
+    for unit in started:
         run.systemd.start(unit)
-    for unit in names:
+    for process in processes:
+        slots.make_durable(instances.slot_file(run.path, process, slot))
+    for unit in started:
         _wait_until_up(run, unit)
 
 
@@ -134,7 +148,7 @@ class _Watch:
     """Called between probes: objects when the deployment was cancelled or the unit is gone (10 looks a second)."""
 
     def __init__(self, run: Run, unit: str) -> None:
-        self._run, self._unit, self._next = run, unit, 0.0
+        self._run, self._unit, self._next = run, unit, time.monotonic() + 0.1
 
     def __call__(self) -> None:
         self._run.raise_if_cancelled()

@@ -5,8 +5,10 @@ Each step may raise DeploymentFailed; the worker then ends the deployment and `c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rustploy_agent import (
@@ -24,34 +26,41 @@ from rustploy_agent import (
     space,
     units,
 )
+from rustploy_agent.ahead import Ahead, claim
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
 from rustploy_agent.models import App, Deployment, Release, Slug
 from rustploy_agent.ports import allocate
 from rustploy_agent.process import sync_filesystem
-from rustploy_agent.run import Run
+from rustploy_agent.run import Run, passing
 
 
 def deploy(run: Run) -> None:
     space.refuse_when_short(run.settings)
     environment.variables(run.app, run.settings.paths)  # unreadable ones are told of before the build, not after it
-    slot = claim_idle_slot(run)
-    with ThreadPoolExecutor(max_workers=2) as aside:
-        prepared = aside.submit(run.applier.ensure, run.app.name, removals=False)
-        source = fetch(run)
+    with Ahead(run) as ahead, ThreadPoolExecutor(max_workers=2) as aside:
+        source = fetch(run, partial(ahead.begin, aside))
         same = live.unchanged(run, source.slug) if source.kept else None
         if same is not None:
-            prepared.result()
-            activation.leave(run, same)
-            return prune(run, same)
-        slug, synced = build(run, source, aside)
-        release = make_release(run, slug)
-        prepare_processes(run, release, prepared)
-        activation.release_phase(run, release)
-        activation.start(run, release, slot)
-        activation.await_health(run, release, slot)
-        finish_slug(slug, synced)
-    activation.switch(run, release, slot)
+            return leave(run, same, ahead.prepared)
+        with passing():  # up to the switch, whose commit is waited for
+            slug, synced = build(run, source, aside)
+            release = make_release(run, slug)
+            prepare_processes(run, release, ahead.prepared)
+            activation.release_phase(run, release)
+            activation.start(run, release, ahead.slot, partial(ahead.hand_over, release))
+            activation.await_health(run, release, ahead.slot)
+            finish_slug(slug, synced)
+    activation.switch(run, release, ahead.slot)
     finish(run, release)
+
+
+def leave(run: Run, release: Release, prepared: Future[None] | None) -> None:
+    """What serves already goes on; what was started to take its place is stopped."""
+    if prepared is not None:
+        prepared.result()
+    activation.leave(run, release)
+    activation.stop_slot(run, run.app.idle_slot)
+    prune(run, release)
 
 
 def rollback(run: Run) -> None:
@@ -59,7 +68,8 @@ def rollback(run: Run) -> None:
     if release is None:
         raise DeploymentFailed("no_rollback_target", "the release is not kept any more")
     run.outcome = "restarted"
-    slot = claim_idle_slot(run)
+    slot = run.app.idle_slot
+    claim(run, slot)
     prepare_processes(run, release, None)
     activation.start(run, release, slot)
     activation.await_health(run, release, slot)
@@ -85,14 +95,7 @@ class Source:
     built: dict[str, Any] | None = None
 
 
-def claim_idle_slot(run: Run) -> str:
-    slot: str = run.app.idle_slot
-    activation.stop_slot(run, slot)
-    reservation.claim(run.app, run.deployment, slot)
-    return slot
-
-
-def fetch(run: Run) -> Source:
+def fetch(run: Run, meanwhile: Callable[[], None]) -> Source:
     run.step("fetch")
     app, deployment = run.app, run.deployment
     if not app.repository:
@@ -104,18 +107,19 @@ def fetch(run: Run) -> Source:
     job = job_document(run, slug, ref=deployment.source_ref, commit=deployment.requested_commit, known=list(kept))
     directory = run.path / "slugs" / slug.id
     try:
-        found = fetch_job(run, job)
+        found = fetch_job(run, job, meanwhile)
     except DeploymentFailed:
         releases.discard(slug, directory)
         raise
     if found["known"] and found["commit"] not in kept:
         raise DeploymentFailed("fetch_failed", "the fetch says that the commit is built, but no such slug is kept")
-    Deployment.update(commit_sha=found["commit"]).where(Deployment.id == deployment.id).execute()
+    with passing():
+        Deployment.update(commit_sha=found["commit"]).where(Deployment.id == deployment.id).execute()
+        Slug.update(commit_sha=found["commit"]).where(Slug.id == slug.id).execute()
     run.log(f"commit {found['commit']}")
     if found["known"]:
         releases.discard(slug, directory)
         return Source(found["commit"], kept[found["commit"]], True, None, kept[found["commit"]].manifest)
-    Slug.update(commit_sha=found["commit"]).where(Slug.id == slug.id).execute()
     run.step("detect")
     buildpack = choose_buildpack(app, found)
     built = found["built"] if buildpack == found["buildpack"] else None
@@ -143,7 +147,7 @@ def job_document(run: Run, slug: Slug, *, ref: str | None, commit: str | None, k
     }
 
 
-def fetch_job(run: Run, job: dict[str, Any]) -> dict[str, Any]:
+def fetch_job(run: Run, job: dict[str, Any], meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
     return jobs.run(
         run.systemd,
         units.fetch(run.app.name),
@@ -152,6 +156,7 @@ def fetch_job(run: Run, job: dict[str, Any]) -> dict[str, Any]:
         "fetch.json",
         seconds=run.settings.timeouts.fetch,
         stop_waiting=run.cancelled.is_set,
+        meanwhile=meanwhile,
     )
 
 
@@ -255,17 +260,20 @@ def prepare_processes(run: Run, release: Release, prepared: Future[None] | None)
     """Users, limits and units of the release's process types exist when this returns; those that leave go in prune."""
     wanted = set(release.processes) - {precedence.RELEASE}
     try:
-        _allocate(run, wanted | set(instances.process_types(run.app)))
+        changed = _allocate(run, wanted | set(instances.process_types(run.app)))
     except Unavailable as error:
         raise DeploymentFailed(error.code, error.message) from None
     if prepared is not None:
         prepared.result()
-    run.applier.ensure(run.app.name, removals=False)
+    if changed or prepared is None:
+        run.applier.ensure(run.app.name, removals=False)
 
 
-def _allocate(run: Run, process_types: set[str]) -> None:
-    if allocate(run.settings, run.app, process_types):
+def _allocate(run: Run, process_types: set[str]) -> bool:
+    changed = allocate(run.settings, run.app, process_types)
+    if changed:
         events.processes_changed.send(run.app)
+    return changed
 
 
 def prune(run: Run, release: Release) -> None:

@@ -35,6 +35,16 @@ def replace(path: Path, content: bytes, *, mode: int = 0o640, durable: bool = Tr
         sync_directory(path.parent)
 
 
+def make_durable(path: Path) -> None:
+    """What `replace` wrote, once there is time for it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_directory(path.parent)
+
+
 def remove_temporaries(directory: Path) -> None:
     """What `replace` leaves when the agent is killed half way; for its start, when nobody else writes there."""
     for path in directory.glob(".*"):

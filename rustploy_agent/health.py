@@ -22,6 +22,7 @@ class Probe:
     healthy: bool
     outcome: str
     timed_out: bool = False
+    listened: bool = True
 
 
 def probe(port: int, path: str, seconds: float = PROBE_SECONDS, status: int | None = None) -> Probe:
@@ -34,6 +35,8 @@ def probe(port: int, path: str, seconds: float = PROBE_SECONDS, status: int | No
             line = _first_line(connection, deadline)
     except TimeoutError:
         return Probe(False, f"no answer within {seconds:.1f} s", timed_out=True)
+    except ConnectionRefusedError as error:
+        return Probe(False, f"{type(error).__name__}: {error}", listened=False)
     except OSError as error:
         return Probe(False, f"{type(error).__name__}: {error}")
     answer = STATUS_LINE.match(line)
@@ -78,16 +81,17 @@ class HealthCheck:
         next_try = started
         while (elapsed := time.monotonic() - started) < self.timeout_seconds:
             interrupted()
-            owners = listeners(self.port)
-            if owners and time.monotonic() >= next_try:
-                next_try = time.monotonic() + (self.interval_seconds or 0)
-                tries += 1
+            if (now := time.monotonic()) >= next_try:
                 left = self.timeout_seconds - elapsed
                 answer = probe(self.port, self.path, min(PROBE_SECONDS, left), self.status)
-                # A last try that the deadline cut short says less than what was seen before.
-                if not answer.timed_out or left >= PROBE_SECONDS or tries == 1:
-                    seen = answer.outcome
-                if answer.healthy and owners != {self.owner}:
+                if answer.listened:
+                    next_try = now + (self.interval_seconds or 0)
+                    tries += 1
+                    # A last try that the deadline cut short says less than what was seen before.
+                    if not answer.timed_out or left >= PROBE_SECONDS or tries == 1:
+                        seen = answer.outcome
+                # Only then, for it takes the kernel longer than the request: it goes through all sockets of the host.
+                if answer.healthy and listeners(self.port) != {self.owner}:
                     seen = "another user's process listens on the port"
                 elif answer.healthy:
                     return f"{self.address} answered {seen} after {time.monotonic() - started:.2f} s"

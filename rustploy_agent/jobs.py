@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pwd
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from rustploy_agent.systemd import Systemd
 
 #: The unit's own deadline comes first, so that it can say what was too slow.
 GRACE_SECONDS = 15
+#: How often systemd is asked about a unit that has not left its result yet.
+ASK_SECONDS = 0.2
 
 
 def run(
@@ -27,22 +31,34 @@ def run(
     *,
     seconds: float,
     stop_waiting: Callable[[], bool],
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """The unit's result for this job, checked; DeploymentFailed with the result's own code when it was refused."""
+    """The unit's result for this job, checked; DeploymentFailed with the result's own code when it was refused.
+
+    `meanwhile` is called once the unit is on its way.
+    """
     written = app_path / "jobs" / "job.json"
     files.replace(written, json.dumps(job).encode(), durable=False)
+    pause = partial(_pause, app_path / "results" / result, _identity(app_path / "results" / result))
     try:
-        _work(systemd, unit, result.removesuffix(".json"), seconds, stop_waiting)
+        systemd.stop_and_wait(unit, GRACE_SECONDS)
+        systemd.start(unit)
+        meanwhile()
+        _await_end(systemd, unit, result.removesuffix(".json"), seconds, stop_waiting, pause)
     finally:
         written.unlink(missing_ok=True)  # a repository's address may have a token in it
     return read(app_path / "results" / result, app_path.name, job, result.removesuffix(".json"))
 
 
-def _work(systemd: Systemd, unit: str, step: str, seconds: float, stop_waiting: Callable[[], bool]) -> None:
-    """Starts the unit and waits for its end."""
-    systemd.stop_and_wait(unit, GRACE_SECONDS)
-    systemd.start(unit)
-    state = systemd.settle(unit, seconds + GRACE_SECONDS, stop_waiting)
+def _await_end(
+    systemd: Systemd,
+    unit: str,
+    step: str,
+    seconds: float,
+    stop_waiting: Callable[[], bool],
+    pause: Callable[[float], None],
+) -> None:
+    state = systemd.settle(unit, seconds + GRACE_SECONDS, stop_waiting, pause)
     if state is None:
         systemd.stop_and_wait(unit, 2 * GRACE_SECONDS)
         if stop_waiting():
@@ -53,6 +69,22 @@ def _work(systemd: Systemd, unit: str, step: str, seconds: float, stop_waiting: 
         systemd.reset_failed(unit)
         code = f"{step}_out_of_memory" if ended.result == "oom-kill" else f"{step}_failed"
         raise DeploymentFailed(code, f"{unit} {ended}")
+
+
+def _pause(result: Path, before: object, waited: float) -> None:
+    """Looks for the result, with which the unit ends, instead of asking systemd while that is busy setting it up."""
+    deadline = time.monotonic() + ASK_SECONDS
+    while _identity(result) == before and time.monotonic() < deadline:
+        time.sleep(min(max(0.002, waited / 32), ASK_SECONDS))
+    time.sleep(0.001)
+
+
+def _identity(path: Path) -> object:
+    try:
+        about = path.lstat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns
 
 
 def read(path: Path, app: str, job: dict[str, Any], step: str) -> dict[str, Any]:

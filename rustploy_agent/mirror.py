@@ -21,6 +21,7 @@ TOLERATED = (
     "badDateOverflow",
 )
 
+#: No fsync: a mirror that a power cut damages is thrown away and fetched anew.
 CONFIG = """\
 [safe]
 \tdirectory = *
@@ -29,6 +30,7 @@ CONFIG = """\
 \tattributesFile = /dev/null
 \tfsmonitor = false
 \tbigFileThreshold = 16m
+\tfsync = none
 [protocol]
 \tallow = never
 [transfer]

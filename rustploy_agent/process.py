@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import subprocess
 from pathlib import Path
 
 from rustploy_agent.errors import AgentError
 
+_C = ctypes.CDLL(None, use_errno=True)
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
@@ -38,4 +41,9 @@ def run(argv: list[str], *, seconds: float, given: str = "") -> str:
 
 def sync_filesystem(path: Path) -> None:
     """Everything on the file system that holds `path` is on disk when this returns (syncfs)."""
-    run(["sync", "--file-system", str(path)], seconds=300)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _C.syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), "what was built cannot be written to disk")
+    finally:
+        os.close(descriptor)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +13,19 @@ from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import DeploymentFailed
-from rustploy_agent.models import App, Deployment
+from rustploy_agent.models import App, Deployment, database
 from rustploy_agent.systemd import Systemd
+
+
+@contextlib.contextmanager
+def passing() -> Iterator[None]:
+    """Commits in here are on disk with the next one outside: for what a deployment that is done again does again."""
+    before = database.execute_sql("PRAGMA synchronous").fetchone()[0]
+    database.execute_sql("PRAGMA synchronous = 1")
+    try:
+        yield
+    finally:
+        database.execute_sql(f"PRAGMA synchronous = {before}")
 
 
 @dataclass
@@ -39,7 +52,10 @@ class Run:
 
     def mark(self, name: str) -> None:
         """A step that is not to be cancelled."""
-        Deployment.update(step=name, updated_at_unix_ms=now_ms()).where(Deployment.id == self.deployment.id).execute()
+        with passing():
+            Deployment.update(step=name, updated_at_unix_ms=now_ms()).where(
+                Deployment.id == self.deployment.id
+            ).execute()
         self.deployment.step = name
         events.step_started.send(self.deployment, step=name)
 

@@ -6,6 +6,7 @@ A unit without its file does not start, also at boot.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -32,20 +33,37 @@ def task_path(app: Path) -> Path:
 
 
 def write(target: Path, content: bytes) -> None:
-    files.replace(target, content)
+    """To be made durable before it serves; the process may read it at once."""
+    files.replace(target, content, durable=False)
+
+
+def make_durable(target: Path) -> None:
+    files.make_durable(target)
+
+
+def reserve(target: Path) -> int:
+    """A pipe where the file will be: a launcher waits at it until this descriptor is closed, and then looks again.
+
+    Nothing ever goes through it, for whatever the app runs now could take it out. Nor can that keep anybody waiting:
+    opened for reading too, no other end is needed. Without the agent, launchers wait until they are stopped.
+    """
+    os.mkfifo(target)
+    target.chmod(0o640)
+    return os.open(target, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def in_use(app: Path) -> str | None:
     """The slot that has files, which is the one that serves; None when neither or both do."""
-    found = {name[2] for _, name in _named(app)}
+    found = {name[2] for file, name in _named(app) if file.is_file()}
     return found.pop() if len(found) == 1 else None
 
 
 def numbers(app: Path) -> dict[str, int]:
     """Process types that have files, and the highest number of an instance of theirs."""
     found: dict[str, int] = {}
-    for _, name in _named(app):
-        found[name[1]] = max(found.get(name[1], 1), int(name[3] or 1))
+    for file, name in _named(app):
+        if file.is_file():
+            found[name[1]] = max(found.get(name[1], 1), int(name[3] or 1))
     return found
 
 
@@ -68,4 +86,5 @@ def remove_files(targets: list[Path]) -> None:
 
 
 def _named(app: Path) -> list[tuple[Path, re.Match[str]]]:
+    """Files, and pipes that a deployment has reserved, or left when it was cut short."""
     return [(file, name) for file in (app / "slots").glob("*.env") if (name := NAME.fullmatch(file.name))]

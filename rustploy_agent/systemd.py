@@ -1,7 +1,7 @@
 """The only door to systemd: D-Bus through pydbus. Every call has a deadline; polkit decides what the agent may do.
 
-pydbus introspects an object each time it is fetched and waits for ever by default, so the manager's proxy is cached and
-properties are read over its connection without a proxy.
+pydbus introspects an object each time it is fetched and waits for ever by default. So the manager's proxy is made once,
+of the methods that are called (all its members take half a megabyte); properties are read over the connection alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,28 @@ from rustploy_agent.errors import SystemdError
 
 CALL_SECONDS = 25
 BUS_NAME, SERVICE = "org.freedesktop.systemd1", "org.freedesktop.systemd1.Service"
+#: What is called of the manager, as it would say itself (org.freedesktop.systemd1(5)).
+METHODS = {
+    "StartUnit": ("s", "s", ">o"),
+    "StopUnit": ("s", "s", ">o"),
+    "RestartUnit": ("s", "s", ">o"),
+    "ResetFailedUnit": ("s",),
+    "ListUnitsByNames": ("as", ">a(ssssssouso)"),
+}
+
+
+def introspection() -> str:
+    methods = ""
+    for name, arguments in METHODS.items():
+        parts = (("out" if one[0] == ">" else "in", one.lstrip(">")) for one in arguments)
+        arguments_xml = "".join(f'<arg type="{type_}" direction="{direction}"/>' for direction, type_ in parts)
+        methods += f'<method name="{name}">{arguments_xml}</method>'
+    return f'<node><interface name="{BUS_NAME}.Manager">{methods}</interface></node>'
+
+
+def pause_in_proportion(waited: float) -> None:
+    """Looking late never costs more than a few percent of what was waited for."""
+    time.sleep(min(max(0.004, waited / 32), 0.2))
 
 
 @dataclass(frozen=True)
@@ -88,8 +110,17 @@ class Systemd:
         values = {name: self._property(path, name) for name in ("MemoryCurrent", "TasksCurrent")}
         return {name: value for name, value in values.items() if value < 2**63}
 
-    def settle(self, unit: str, seconds: float, stop_waiting: Callable[[], bool] = lambda: False) -> UnitState | None:
-        """The unit's state once nothing is under way; None when the time is over or `stop_waiting` says so."""
+    def settle(
+        self,
+        unit: str,
+        seconds: float,
+        stop_waiting: Callable[[], bool] = lambda: False,
+        pause: Callable[[float], None] = pause_in_proportion,
+    ) -> UnitState | None:
+        """The unit's state once nothing is under way; None when the time is over or `stop_waiting` says so.
+
+        `pause` is called between two looks with the seconds that were waited so far.
+        """
         started = time.monotonic()
         while True:
             state = self.state(unit)
@@ -98,15 +129,16 @@ class Systemd:
             waited = time.monotonic() - started
             if waited >= seconds or stop_waiting():
                 return None
-            # In proportion, so that looking late never costs more than a few percent of what was waited for.
-            time.sleep(min(max(0.004, waited / 32), 0.2))
+            pause(waited)
 
     def stop_and_wait(self, unit: str, seconds: float) -> None:
-        if self.state(unit).active not in ("inactive", "failed"):
+        state: UnitState | None = self.state(unit)
+        if state is not None and state.active not in ("inactive", "failed"):
             self.stop(unit)
-            if self.settle(unit, seconds) is None:
-                raise SystemdError(f"{unit} did not stop within {seconds:g} s")
-        if self.state(unit).active == "failed":
+            state = self.settle(unit, seconds)
+        if state is None:
+            raise SystemdError(f"{unit} did not stop within {seconds:g} s")
+        if state.active == "failed":
             self.reset_failed(unit)
 
     def stop_all(self, units: list[str], seconds: float) -> None:
@@ -122,10 +154,14 @@ class Systemd:
     def _connect(self) -> Any:
         with self._lock:
             if self._manager is None:
+                from xml.etree import ElementTree
+
                 import pydbus
+                from pydbus.proxy import CompositeInterface
 
                 self._bus = pydbus.SystemBus()
-                self._manager = self._bus.get(".systemd1", timeout=CALL_SECONDS)[f"{BUS_NAME}.Manager"]
+                proxy = CompositeInterface(ElementTree.fromstring(introspection()))
+                self._manager = proxy(self._bus, BUS_NAME, "/org/freedesktop/systemd1")
             return self._manager
 
     def _call(self, method: str, *arguments: object) -> Any:

@@ -20,7 +20,7 @@ from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed, NotFou
 from rustploy_agent.leftovers import Leftovers
 from rustploy_agent.memory import give_back
 from rustploy_agent.models import App, DatabaseError, Deployment, database, rest
-from rustploy_agent.run import Run
+from rustploy_agent.run import Run, passing
 from rustploy_agent.systemd import Systemd
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class Worker:
                 free = [one for one in waiting if one.app_id not in self._busy]
                 due = [one for one in free if one.not_before_unix_ms <= now_ms()]
                 for deployment in due:
-                    if deployment.move(WAITING, "deploying", attempt=deployment.attempt + 1, step=None):
+                    if begin(deployment):
                         self._busy.add(deployment.app_id)
                         return deployment
                 pause = min((one.not_before_unix_ms for one in free if one not in due), default=None)
@@ -205,6 +205,12 @@ class Worker:
             deployment.move(("deploying",), "failed", **told)
         if deployment.status == "failed":
             events.deployment_finished.send(deployment)
+
+
+def begin(deployment: Deployment) -> bool:
+    """After a power cut that forgets it, the deployment waits still."""
+    with passing():
+        return deployment.move(WAITING, "deploying", attempt=deployment.attempt + 1, step=None)
 
 
 def tidy_up(run: Run, reason: str | None = None) -> None:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from tests.bench.subjects import Subject, sign
-from tests.bench.watch import page, until
+from tests.bench.watch import PATIENCE_SECONDS, page_shows
 from tests.machine import Machine
 
 #: After the new release serves, the old one is drained and pruned; that must not be measured with what comes next.
@@ -37,27 +37,18 @@ class Deployed:
         self._request("DELETE", f"/apps/{self.name}", None, 204)
 
     def _until_served(self, path: str, body: dict[str, str], number: int) -> float:
+        """Waits in the request, as a pipeline would: asking again and again takes the agent half of the machine."""
         started = time.monotonic()
-        accepted = self._request("POST", path, body, 202)
-        deployment = accepted["deployment_id"]
-        until(lambda: self._serves(number, deployment), f"{self.name} to show {sign(number)!r}")
+        deployment = self._request("POST", path, body, 200, {"Prefer": f"wait={PATIENCE_SECONDS}"})
+        if deployment["status"] != "healthy":
+            raise SystemExit(f"the deployment of {self.name} is {deployment['status']}: {deployment['last_error']}")
+        page_shows(self.show()["address"], sign(number), self.name)
         taken = time.monotonic() - started
         time.sleep(CALM_SECONDS)
         return taken
 
-    def _serves(self, number: int, deployment_id: str) -> bool:
-        app = self.show()
-        if app["address"] and sign(number) in (page(app["address"]) or ""):
-            return True
-        if app["active_deployment_id"] == deployment_id:
-            return False
-        deployment = self._request("GET", f"/apps/{self.name}/deployments/{deployment_id}", None, 200)
-        if deployment["status"] == "failed":
-            raise SystemExit(f"the deployment of {self.name} failed: {deployment['last_error']}")
-        return False
-
-    def _request(self, method: str, path: str, body: Any, expected: int) -> Any:
-        answer = self.machine.http(method, f"/api/v1{path}", body, timeout=300)
+    def _request(self, method: str, path: str, body: Any, expected: int, headers: dict[str, str] | None = None) -> Any:
+        answer = self.machine.http(method, f"/api/v1{path}", body, headers=headers, timeout=300)
         if answer.status != expected:
             raise SystemExit(f"{method} {path} answered {answer.status}, not {expected}: {answer.body}")
         return answer.body

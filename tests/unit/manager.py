@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -133,7 +134,18 @@ class Manager:
             answer["removed_slugs"].append(slug)
 
     def rustploy_fetch(self, unit: Unit, app: str) -> None:
+        if self.gate.is_set():
+            return self._fetch(app)
+        unit.active, unit.sub = "activating", "start"
+        threading.Thread(target=self._fetch_later, args=(unit, app), daemon=True).start()
+
+    def _fetch_later(self, unit: Unit, app: str) -> None:
         self.gate.wait(20)
+        if self.units.get(f"rustploy-fetch@{app}.service") is unit:
+            self._fetch(app)
+            unit.active, unit.sub = "inactive", "dead"
+
+    def _fetch(self, app: str) -> None:
         home, job = self.state / "apps" / app, self._job(app)
         answer = {
             "version": 1,
@@ -147,7 +159,7 @@ class Manager:
         } | self.fetched
         answer["known"] = answer["commit"] in job["fetch"]["known_commits"]
         if answer["ok"] and not answer["known"]:
-            (home / "slugs" / job["slug_id"] / "app").mkdir()
+            (home / "slugs" / job["slug_id"] / "app").mkdir(exist_ok=True)
         (home / "results" / "fetch.json").write_text(json.dumps(answer))
 
     def rustploy_build(self, unit: Unit, app: str) -> None:
@@ -170,16 +182,26 @@ class Manager:
     def rustploy_app(self, unit: Unit, instance: str) -> None:
         """The command `answer STATUS` serves, everything else ends at once as a missing program does."""
         app, process, slot = instance.rsplit("-", 2)
+        file = self.state / "apps" / app / "slots" / f"{process}-{slot}.env"
+        if file.is_fifo():  # the launcher waits, and goes on when there is a file
+            unit.active, unit.sub = "active", "running"
+            threading.Thread(target=self._wait, args=(unit, instance, file), daemon=True).start()
+            return
         command = self.instead.get(f"{process}-{slot}") or self._command(app, f"{process}-{slot}")
         verb, _, argument = command.partition(" ")
         if verb != "answer":
             unit.active, unit.sub, unit.exit = "activating", "auto-restart", ("exit-code", 1, 127, 1)
             return
-        text = (self.state / "apps" / app / "slots" / f"{process}-{slot}.env").read_text()
-        port = re.search(r"^export PORT=(\d+)$", text, re.MULTILINE)
+        port = re.search(r"^export PORT=(\d+)$", file.read_text(), re.MULTILINE)
         if port is not None:
             unit.server = serve(int(port[1]), int(argument))
         unit.active, unit.sub = "active", "running"
+
+    def _wait(self, unit: Unit, instance: str, file: Path) -> None:
+        while file.is_fifo():
+            time.sleep(0.005)
+        if file.exists() and self.units.get(f"rustploy-app@{instance}.service") is unit:
+            self.rustploy_app(unit, instance)
 
     def _command(self, app: str, name: str) -> str:
         text = (self.state / "apps" / app / "slots" / f"{name}.env").read_text()

@@ -1,11 +1,18 @@
 """The launcher: what the agent wrote is what the app's process gets, byte for byte, and nothing else happens."""
 
+import contextlib
+import os
+import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from rustploy_agent import slots
+from tests.unit.waiting import until
 
 LAUNCH = Path(__file__).parents[2] / "units" / "launch"
 PRINT = "exec /usr/bin/env --null"
@@ -99,3 +106,77 @@ def test_a_stopped_server_is_signalled_once_and_may_drain(app: Path) -> None:
     argv, env = ["setsid", "--wait", str(LAUNCH)], {"RUSTPLOY_SLOT_FILE": str(slot), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(argv, env=env, capture_output=True, timeout=20)
     assert (done.stdout, done.returncode) == (b"drained\n", 143)
+
+
+@pytest.fixture
+def waiting(app: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A launcher that was started before there is anything to run."""
+    slot = app.parent / "slot.env"
+    pipe = slots.reserve(slot)
+    env = {"RUSTPLOY_SLOT_FILE": str(slot), "PATH": "/usr/bin:/bin"}
+    with subprocess.Popen([LAUNCH], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+            with contextlib.suppress(OSError):
+                os.close(pipe)
+
+
+def pipe_of(process: subprocess.Popen[bytes], app: Path) -> int:
+    """Once the launcher is at the pipe: this process's own end of it."""
+    slot = _inode(str(app.parent / "slot.env"))
+    until(lambda: slot in _open_files(process.pid))
+    return next(int(fd) for fd in os.listdir("/proc/self/fd") if _inode(f"/proc/self/fd/{fd}") == slot)
+
+
+def _open_files(pid: int) -> set[int]:
+    return {_inode(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+
+
+def _inode(path: str) -> int:
+    try:
+        return Path(path).stat().st_ino
+    except OSError:
+        return 0
+
+
+def write_slot(app: Path, command: str) -> None:
+    content = b"rustploy_app_dir=%s\nrustploy_command=%s\n" % (quoted(bytes(app)), quoted(command.encode()))
+    slots.write(app.parent / "slot.env", content)
+
+
+def test_a_launcher_that_was_started_ahead_runs_what_is_written_later(
+    app: Path, waiting: subprocess.Popen[bytes]
+) -> None:
+    pipe = pipe_of(waiting, app)
+    write_slot(app, "echo ran")
+    assert waiting.poll() is None, "it went on before it was told"
+    os.close(pipe)
+    assert waiting.communicate(timeout=20) == (b"ran\n", b"")
+
+
+def test_what_else_the_app_runs_cannot_take_its_release_out_of_the_pipe(
+    app: Path, waiting: subprocess.Popen[bytes]
+) -> None:
+    """Else the old release, of the same user, could give the new one half of its environment."""
+    pipe = pipe_of(waiting, app)
+    with (app.parent / "slot.env").open("rb", buffering=0) as thief:
+        write_slot(app, "echo ran")
+        os.close(pipe)
+        assert thief.read() == b""
+    assert waiting.communicate(timeout=20) == (b"ran\n", b"")
+
+
+def test_a_launcher_that_nobody_hands_anything_waits_until_it_is_stopped(
+    app: Path, waiting: subprocess.Popen[bytes]
+) -> None:
+    """The agent was killed: the unit must neither run half a release nor turn in circles."""
+    os.close(pipe_of(waiting, app))
+    until(lambda: _inode(str(app.parent / "slot.env")) not in _open_files(waiting.pid))
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(0.3)
+    spent = sum(map(int, Path(f"/proc/{waiting.pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+    assert spent <= 0.1 * os.sysconf("SC_CLK_TCK")
+    waiting.terminate()
+    assert waiting.wait(20) == -signal.SIGTERM

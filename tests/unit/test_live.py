@@ -50,7 +50,9 @@ def test_the_same_again_changes_nothing(first: Deployment, deploy: Deploy, manag
     again = deploy(requested_commit=first.commit_sha)
     assert (again.status, again.outcome, again.commit_sha) == ("healthy", "unchanged", first.commit_sha)
     units = [name for _, name in manager.calls[calls:]]
-    assert set(units) <= {"rustploy-fetch@blog.service", "rustploy-apply.service"}
+    idle = "rustploy-app@blog-web-b.service"
+    assert set(units) <= {"rustploy-fetch@blog.service", "rustploy-apply.service", idle}
+    assert manager.running() == {SERVING}, "what waited to take its place is stopped"
     assert Release.select().count() == 1
     assert again.release_id == first.release_id, "a rollback to either goes to the release that served"
 

@@ -107,3 +107,19 @@ def test_instances_are_told_apart_from_process_types_that_end_in_digits(tmp_path
     assert slots.path(tmp_path, "web", "b", 16).exists() and slots.path(tmp_path, "w1", "b", 2).exists()
     slots.remove(tmp_path, "b")
     assert slots.in_use(tmp_path) is None and slots.numbers(tmp_path) == {}
+
+
+def test_a_reserved_slot_file_is_for_the_same_readers_and_counts_as_none(tmp_path: Path) -> None:
+    """An app that is set up anew from its directory must not take what was being made for what ran."""
+    target = slots.path(tmp_path, "web", "b")
+    target.parent.mkdir()
+    slots.write(slots.path(tmp_path, "worker", "a"), b"")
+    before = os.umask(0o077)
+    try:
+        os.close(slots.reserve(target))
+    finally:
+        os.umask(before)
+    assert (stat.S_ISFIFO(target.stat().st_mode), stat.S_IMODE(target.stat().st_mode)) == (True, 0o640)
+    assert (slots.in_use(tmp_path), slots.numbers(tmp_path)) == ("a", {"worker": 1})
+    slots.remove(tmp_path, "b")
+    assert not target.exists()

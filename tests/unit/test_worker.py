@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import http.client
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,11 @@ from rustploy_agent import activation, environment, events, routes
 from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import Conflict
-from rustploy_agent.models import App, Deployment, Domain, Process, Release, Slug
+from rustploy_agent.models import App, Deployment, Domain, Process, Release, Slug, database
 from rustploy_agent.settle import settle
 from rustploy_agent.worker import BACKOFF_MS, Worker
 from tests.unit.caddy import Caddy
-from tests.unit.manager import Manager
+from tests.unit.manager import Manager, Unit
 from tests.unit.waiting import ended, until
 
 pytestmark = pytest.mark.processes
@@ -68,6 +69,63 @@ def test_a_deployment_goes_through_its_steps_and_serves(app: App, deploy: Deploy
     assert (deployment.status, deployment.attempt) == ("healthy", 1)
     assert seen == ["fetch", "detect", "build", "start", "health", "switch", "drain", "prune"]
     assert answer(app) == 200
+
+
+def test_the_new_process_is_set_up_while_the_source_is_fetched(
+    core: Core, app: App, deploy: Deploy, manager: Manager
+) -> None:
+    """Else a deployment takes a sandbox's time longer; what waits must run nothing, and be gone if it was in vain."""
+    assert deploy().status == "healthy"
+    manager.gate.clear()
+    deployment = Deployment(app=app, force_rebuild=True)
+    core.worker.enqueue(deployment)
+    until(lambda: "rustploy-app@blog-web-b.service" in manager.running())
+    assert Deployment.get_by_id(deployment.id).step == "fetch"
+    assert (core.settings.paths.app("blog") / "slots" / "web-b.env").is_fifo()
+    core.worker.cancel(deployment)
+    manager.gate.set()
+    assert ended(deployment.id).error_code == "cancelled"
+    until(lambda: manager.running() == {"rustploy-app@blog-web-a.service"})
+    assert not (core.settings.paths.app("blog") / "slots" / "web-b.env").exists()
+
+
+def test_a_result_is_not_used_before_its_unit_has_ended(core: Core, app: App, deploy: Deploy, manager: Manager) -> None:
+    """Else a build that goes on after its result could change what was sealed after it was looked at."""
+    manager.gate.clear()
+    deployment = Deployment(app=app)
+    core.worker.enqueue(deployment)
+    until(lambda: manager.units.get("rustploy-fetch@blog.service", Unit()).active == "activating")
+    manager._fetch("blog")
+    time.sleep(0.5)
+    assert Deployment.get_by_id(deployment.id).step == "fetch"
+    manager.gate.set()
+    assert ended(deployment.id).status == "healthy"
+
+
+def test_only_steps_are_not_waited_for_on_disk(core: Core, app: App, deploy: Deploy) -> None:
+    """Else a power cut right after `healthy` forgets the release that serves."""
+    seen: dict[str, int] = {}
+
+    def note(_: object, step: str = "healthy") -> None:
+        seen[step] = database.execute_sql("PRAGMA synchronous").fetchone()[0]
+
+    with events.step_started.connected_to(note), events.deployment_finished.connected_to(note):
+        assert deploy().status == "healthy"
+        until(lambda: "healthy" in seen)
+    full, normal = 2, 1
+    assert (seen["build"], seen["switch"], seen["healthy"]) == (normal, full, full)
+
+
+def test_a_process_that_a_release_no_longer_has_does_not_go_on_waiting(
+    core: Core, app: App, deploy: Deploy, manager: Manager
+) -> None:
+    manager.built = {"procfile": "web: answer 200\nworker: answer 200"}
+    assert deploy().status == "healthy"
+    assert "rustploy-app@blog-worker-a.service" in manager.running()
+    manager.built = {}
+    assert deploy(force_rebuild=True).status == "healthy"
+    until(lambda: manager.running() == {"rustploy-app@blog-web-b.service"})
+    assert [path.name for path in (core.settings.paths.app("blog") / "slots").iterdir()] == ["web-b.env"]
 
 
 def test_each_deployment_takes_the_other_slot_and_stops_the_old_one(
