@@ -79,16 +79,17 @@ def load(api: Deployments, *, reopens: bool = False) -> Load:
 
 
 class Readers:
-    """Visitors who only read; `failures` and how long the slowest had to wait."""
+    """Visitors who only read, each answer for `seconds`; `failures` and how long the slowest had to wait."""
 
-    def __init__(self, api: Deployments) -> None:
+    def __init__(self, api: Deployments, number: int = 6, seconds: float = 0.05) -> None:
+        self._number, self._path = number, f"/slow/{seconds}"
         self._port, self._host = api.machine.place.http_port, api.host("many")
         self._over = threading.Event()
         self.failures: list[str] = []
         self.slowest, self.answers = 0.0, 0
 
     def __enter__(self) -> "Readers":
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(6)]
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(self._number)]
         for thread in self._threads:
             thread.start()
         return self
@@ -102,7 +103,7 @@ class Readers:
         while not self._over.is_set():
             begin = time.monotonic()
             try:
-                ask(self._port, "/slow/0.05", seconds=20, host=self._host)
+                ask(self._port, self._path, seconds=20, host=self._host)
                 self.answers += 1
             except Exception as error:
                 self.failures.append(f"{type(error).__name__} {error}")
@@ -185,14 +186,15 @@ def test_while_an_instance_is_down_the_others_serve(api: Deployments) -> None:
     scale(api, web=2)
     unit = f"rustploy-app@many-web-{api.app('many')['active_slot']}2.service"
     before = main_pid(api, unit)
-    with Readers(api) as seen:
+    with Readers(api, 12, 0.4) as seen:
         time.sleep(0.5)
         api.machine.run(["kill", "-KILL", before])
         api.machine.wait_for(lambda: main_pid(api, unit) not in ("0", before), 20, "systemd to restart it")
         time.sleep(1)
         api.machine.run(["systemctl", "stop", unit])  # by hand, as if it never came up again
+        down = -seen.answers
         time.sleep(4)
-        down = seen.answers
+        down += seen.answers
         assert set(who(api)) == {"1"}
         api.machine.run(["systemctl", "start", unit])
         time.sleep(1)
