@@ -6,9 +6,10 @@ import logging
 import os
 
 from flask import Flask, Response, g, jsonify, request
-from peewee import OperationalError
+from peewee import IntegrityError, OperationalError
 from werkzeug.exceptions import HTTPException
 
+from rustploy_agent import apps
 from rustploy_agent.errors import AgentError, InProgress, TooManyRequests
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,9 @@ def _allowed(error: HTTPException) -> set[str]:
 
 def _internal_error(error: Exception) -> Response:
     """An id in the answer, the traceback beside the same id in the journal."""
+    app_key = (request.view_args or {}).get("app_id")
+    if isinstance(error, IntegrityError) and "FOREIGN KEY" in str(error) and app_key is not None:
+        return _agent_error(apps.unknown(app_key))  # it was removed in the middle of the request
     if isinstance(error, OperationalError) and "disk I/O error" in str(error):
         log.critical("SQLite cannot read or write its file; the agent ends instead of guessing", exc_info=error)
         os._exit(74)

@@ -146,12 +146,16 @@ def refuse_foreign_site() -> None:
     TLS a page on another port may load an address of ours as an image. It does not get to see what it is.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site is not None:
-        foreign = site not in OWN_SITE
-    else:
-        foreign = origin is not None and urlsplit(origin).netloc != request.host
-    if foreign:
+    own = site in OWN_SITE if site is not None else origin is None or _is_own(origin)
+    if not own:
         raise Forbidden("a session may only be used from the agent's own origin", code="cross_site_request")
+
+
+def _is_own(origin: str) -> bool:
+    try:
+        return urlsplit(origin).netloc == request.host
+    except ValueError:  # such as http://[
+        return False
 
 
 def integer_argument(name: str, default: int, largest: int) -> int:

@@ -173,6 +173,8 @@ FOREIGN = [
     {"Origin": "https://evil.example"},
     {"Origin": "null"},
     {"Origin": "http://localhost.evil.example"},
+    {"Origin": "http://["},
+    {"Origin": "http://localhost:x"},
 ]
 
 
