@@ -41,7 +41,7 @@ def shape(status: int, code: str, message: str, details: list[dict[str, str]] | 
 
 def _agent_error(error: AgentError) -> Response:
     if error.status == 500:
-        log.error("%s: %s", error.code, error.message)
+        log.error("request %s: %s: %s", g.request_id, error.code, error.message)
     status = 415 if error.code == "unsupported_media_type" else error.status
     response = shape(status, error.code, error.message, [vars(detail) for detail in error.details])
     if status == 401:
