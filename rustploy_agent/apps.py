@@ -133,6 +133,8 @@ def import_repository(
     new = existing is None or (existing.id == app_id and existing.repository is None)
     app = create(request["name"], settings, systemd, applier, app_id) if new else existing
     with worker.hold(app.id, HOLD_SECONDS):
+        if not App.select().where(App.id == app.id, ~App.deleting).exists():
+            raise Conflict(f"the app {request['name']!r} was removed meanwhile; import it again", code="app_removed")
         try:
             _update(app, request, settings, _inspect(app, request, settings, systemd, applier))
         except BaseException as error:

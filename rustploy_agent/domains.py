@@ -34,8 +34,12 @@ def find(app: App, key: str) -> Domain:
     named = (Domain.id == key) | (Domain.name == key.lower())
     domain: Domain | None = Domain.get_or_none((Domain.app == app) & named)
     if domain is None:
-        raise NotFound(f"the app has no domain {key!r}", code="domain_not_found")
+        raise _unknown(key)
     return domain
+
+
+def _unknown(key: str) -> NotFound:
+    return NotFound(f"the app has no domain {key!r}", code="domain_not_found")
 
 
 def add(app: App, identity: str, name: str, tls: Tls, redirect_to: str | None, settings: Settings) -> Domain:
@@ -50,7 +54,9 @@ def add(app: App, identity: str, name: str, tls: Tls, redirect_to: str | None, s
                 raise Conflict(f"an app has at most {MOST_DOMAINS} domains; delete some first", code="too_many_domains")
             domain.redirect_to = redirect_to
             domain.save(force_insert=True)
-    except peewee.IntegrityError:
+    except peewee.IntegrityError as error:
+        if "UNIQUE" not in str(error):
+            raise
         raise _taken(app, name) from None
     return domain
 
@@ -64,7 +70,8 @@ def change(domain: Domain, tls: Tls | None, redirect_to: str | None, settings: S
         if redirect_to is not None and Domain.select().where(Domain.redirect_to == domain.name).exists():
             raise InvalidRequest.field("redirect_to", f"is no use here: other domains redirect to {domain.name}")
         domain.redirect_to, domain.updated_at_unix_ms = redirect_to, now_ms()
-        domain.save()
+        if not domain.save():
+            raise _unknown(domain.name)
     return domain
 
 

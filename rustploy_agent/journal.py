@@ -150,7 +150,7 @@ class Log:
         try:
             self._reader.seek_cursor(cursor)
             found = self._reader._next() and self._reader.test_cursor(cursor)
-        except OSError:  # no cursor at all
+        except (OSError, ValueError):  # no cursor at all; python-systemd says EINVAL as ValueError
             found = False
         if not found:
             raise CursorGone

@@ -16,7 +16,7 @@ from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import InvalidRequest, NotFound
 from rustploy_agent.fields import Fields, boolean, integer, text
-from rustploy_agent.models import App, Deployment, Release
+from rustploy_agent.models import App, Deployment, Release, database
 from rustploy_agent.names import (
     HEALTHCHECK,
     app_name,
@@ -132,27 +132,37 @@ def show_app(app_id: str) -> dict[str, Any]:
 @resource.route("/apps/<app_id>", methods=["PATCH"], scope="admin")
 def change_app(app_id: str) -> dict[str, Any]:
     """The limits of running processes change too; both slots carry them. Null brings a limit of the settings back."""
-    app, fields = apps.find(app_id), body()
-    limits, ingress = fields.object("limits"), fields.object("ingress")
-    maintenance = fields.optional("maintenance", boolean, app.maintenance)
-    limited = _changed(app.limits, limits, LIMITS)
-    served = _changed(app.ingress, ingress, INGRESS)
+    apps.find(app_id)
+    fields = body()
+    limits, ingress = _wanted(fields.object("limits"), LIMITS), _wanted(fields.object("ingress"), INGRESS)
+    maintenance = fields.maybe("maintenance", boolean)
     if not any(fields.given(key) for key in ("limits", "ingress", "maintenance")):
         fields.problem("", "must have at least one of: limits, ingress, maintenance")
     complete(fields)
-    App.update(limits=limited, ingress=served, maintenance=maintenance, updated_at_unix_ms=now_ms()).where(
-        App.id == app.id
-    ).execute()
+    with database.atomic("IMMEDIATE"):  # somebody else may change another limit at the same moment
+        app = apps.find(app_id)
+        maintained = app.maintenance if maintenance is None else maintenance
+        App.update(
+            limits=_changed(app.limits, limits),
+            ingress=_changed(app.ingress, ingress),
+            maintenance=maintained,
+            updated_at_unix_ms=now_ms(),
+        ).where(App.id == app.id).execute()
     if "limits" in fields:
         core().applier.ensure(app.name)
-    routes.maintain(core().settings.paths.routes, app.name, maintenance)
+    routes.maintain(core().settings.paths.routes, app.name, maintained)
     core().routing.update()
-    return full_view(App.get_by_id(app.id))
+    return full_view(apps.find(app_id))
 
 
-def _changed(old: dict[str, int], fields: Fields, parsers: dict[str, Callable[[object], int]]) -> dict[str, int]:
-    given = {key: value for key, parse in parsers.items() if (value := fields.maybe(key, parse)) is not None}
-    return {key: value for key, value in old.items() if not fields.is_null(key)} | given
+def _wanted(fields: Fields, parsers: dict[str, Callable[[object], int]]) -> dict[str, int | None]:
+    """None for null, which brings the settings' own back."""
+    found = {key: fields.maybe(key, parse) for key, parse in parsers.items()}
+    return {key: value for key, value in found.items() if value is not None or fields.is_null(key)}
+
+
+def _changed(old: dict[str, int], wanted: dict[str, int | None]) -> dict[str, int]:
+    return {key: value for key, value in (old | wanted).items() if value is not None}
 
 
 @resource.route("/apps/<app_id>", methods=["DELETE"], scope="admin")

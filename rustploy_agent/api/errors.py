@@ -6,9 +6,10 @@ import logging
 import os
 
 from flask import Flask, Response, g, jsonify, request
-from peewee import OperationalError
+from peewee import IntegrityError, OperationalError
 from werkzeug.exceptions import HTTPException
 
+from rustploy_agent import apps
 from rustploy_agent.errors import AgentError, InProgress, TooManyRequests
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def shape(status: int, code: str, message: str, details: list[dict[str, str]] | 
 
 def _agent_error(error: AgentError) -> Response:
     if error.status == 500:
-        log.error("%s: %s", error.code, error.message)
+        log.error("request %s: %s: %s", g.request_id, error.code, error.message)
     status = 415 if error.code == "unsupported_media_type" else error.status
     response = shape(status, error.code, error.message, [vars(detail) for detail in error.details])
     if status == 401:
@@ -73,6 +74,9 @@ def _allowed(error: HTTPException) -> set[str]:
 
 def _internal_error(error: Exception) -> Response:
     """An id in the answer, the traceback beside the same id in the journal."""
+    app_key = (request.view_args or {}).get("app_id")
+    if isinstance(error, IntegrityError) and "FOREIGN KEY" in str(error) and app_key is not None:
+        return _agent_error(apps.unknown(app_key))  # it was removed in the middle of the request
     if isinstance(error, OperationalError) and "disk I/O error" in str(error):
         log.critical("SQLite cannot read or write its file; the agent ends instead of guessing", exc_info=error)
         os._exit(74)

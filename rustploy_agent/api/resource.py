@@ -26,6 +26,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 ANYBODY, SESSION, SIGNATURE, LOCAL = "anybody", "session", "signature", "local"
 LARGEST_BODY = 1024 * 1024
 COOKIE = "rustploy_session"
+MOST_COOKIES = 4
 #: What a browser says of a request that this very site, or the person at the address bar, has caused.
 OWN_SITE = ("same-origin", "none")
 
@@ -133,12 +134,15 @@ def _caller() -> auth.Caller:
 
 
 def _session() -> Session | None:
-    """The session of the request's cookie, provided the request comes from this site."""
-    secret = request.cookies.get(COOKIE)
-    if not secret:
-        return None
-    refuse_foreign_site()
-    return sessions.find(secret, bound_client)
+    """The session of the request's cookie, provided the request comes from this site.
+
+    An app on a sibling subdomain can set another cookie of this name, and the browser sends both.
+    """
+    given = request.cookies.getlist(COOKIE)[:MOST_COOKIES]
+    if any(given):
+        refuse_foreign_site()
+    found = (sessions.find(secret, bound_client) for secret in given if secret)
+    return next((session for session in found if session is not None), None)
 
 
 def refuse_foreign_site() -> None:
@@ -148,12 +152,16 @@ def refuse_foreign_site() -> None:
     TLS a page on another port may load an address of ours as an image. It does not get to see what it is.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site is not None:
-        foreign = site not in OWN_SITE
-    else:
-        foreign = origin is not None and urlsplit(origin).netloc != request.host
-    if foreign:
+    own = site in OWN_SITE if site is not None else origin is None or _is_own(origin)
+    if not own:
         raise Forbidden("a session may only be used from the agent's own origin", code="cross_site_request")
+
+
+def _is_own(origin: str) -> bool:
+    try:
+        return urlsplit(origin).netloc == request.host
+    except ValueError:  # such as http://[
+        return False
 
 
 def integer_argument(name: str, default: int, largest: int) -> int:

@@ -162,7 +162,8 @@ def test_a_place_that_is_not_there_any_more_begins_anew(api: Deployments, talkin
         listener.wait_for(lambda: listener.events)
         deployment, _, cursor = listener.last.partition("/")
     vacuumed = re.sub("(?<=i=)[^;]*|(?<=x=).*", "1", cursor)
-    for last in (f"{deployment}/{vacuumed}", f"{'0' * 36}/{cursor}", "nonsense", f"{deployment}/{cursor};x"):
+    no_cursor = f"{deployment}/z=1"
+    for last in (f"{deployment}/{vacuumed}", f"{'0' * 36}/{cursor}", "nonsense", f"{deployment}/{cursor};x", no_cursor):
         with listening(api, talking, last=last) as again:
             again.wait_for(lambda again=again: again.events, what=last)
             assert again.events[0]["reset"] is True and again.events[0]["logs"]

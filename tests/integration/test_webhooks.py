@@ -134,6 +134,8 @@ def test_large_bodies_of_strangers_and_of_hosts(api: Deployments, host: GitHost)
     body += b" " * (LARGEST - len(body))
     wire = Wire(machine)
     assert wire.post(body, host.headers(body))[0] == 202
+    more = body + b" "
+    assert Wire(machine).post(more, host.headers(more))[0] == 413
     wrong = host.headers(body) | {"X-Hub-Signature-256": "sha256=" + "0" * 64}
     most, slowest, seen = 0, 0.0, Counter[int]()
 

@@ -72,7 +72,7 @@ class Reader:
 
     def seek_cursor(self, cursor: str) -> None:
         if not cursor.startswith("i="):
-            raise OSError(22, "Invalid argument")
+            raise ValueError("Invalid cursor")
         self._at = max(int(cursor[2:], 16), self._journal.removed) - 1
 
     def test_cursor(self, cursor: str) -> bool:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import argon2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +67,35 @@ def test_a_new_password_replaces_the_old() -> None:
 
 def test_passwords_are_argon2id_with_owasp_s_parameters() -> None:
     assert passwords.hash_password("x").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+def test_hashes_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes 19 MiB: who logs in a hundred times at once must not take two gigabytes."""
+    at_once, most = 0, 0
+
+    class Counting(argon2.PasswordHasher):
+        def _count(self, made: Callable[..., Any], *arguments: Any) -> Any:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            try:
+                return made(*arguments)
+            finally:
+                at_once -= 1
+
+        def hash(self, *arguments: Any, **_: Any) -> str:
+            return str(self._count(super().hash, *arguments))
+
+        def verify(self, *arguments: Any) -> Any:
+            return self._count(super().verify, *arguments)
+
+    monkeypatch.setattr(argon2, "PasswordHasher", Counting)
+    hashed = passwords.hash_password("a password")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: passwords.verify(hashed, "a password"), range(16)))
+        list(pool.map(passwords.hash_password, ["another"] * 8))
+    assert answers == [True] * 16
+    assert most == 1
 
 
 def test_an_unknown_account_has_no_password() -> None:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from rustploy_agent.core import Core
-from rustploy_agent.models import App, Deployment, Process
+from rustploy_agent.models import App, Deployment, Process, database
 from tests.unit.api.conftest import Client
 from tests.unit.manager import Manager
 from tests.unit.waiting import ended, until
@@ -25,6 +25,32 @@ def test_an_app_is_found_by_its_name_too(admin: Client, blog: str) -> None:
 @pytest.mark.parametrize("key", ["nope", "00000000-0000-0000-0000-000000000000", "%ff", "a'b"])
 def test_an_unknown_app_is_not_found(admin: Client, key: str) -> None:
     assert admin.code("GET", f"/apps/{key}") == (404, "app_not_found")
+
+
+def test_an_app_that_is_removed_in_the_middle_of_a_request_is_not_found(admin: Client, blog: str) -> None:
+    """It was the other request that was first; a defect of ours, told with an id to look up, it is not."""
+    database.execute_sql("CREATE TRIGGER meanwhile BEFORE INSERT ON connection BEGIN DELETE FROM app; END")
+    connection = {"owner": "anna", "repo": "blog"}
+    assert admin.code("POST", "/apps/blog/github", connection) == (404, "app_not_found")
+
+
+def test_two_changes_at_once_are_both_made(admin: Client, blog: str) -> None:
+    """The second must not write back what it read before the first: nobody would hear that a limit is gone."""
+    wanted = {"memory_max_bytes": 1 << 30, "cpu_quota_percent": 50, "tasks_max": 99}
+    for _ in range(5):
+        App.update(limits={}).execute()
+        together = threading.Barrier(len(wanted))
+
+        def change(limit: tuple[str, int], together: threading.Barrier = together) -> None:
+            together.wait(10)
+            assert admin("PATCH", "/apps/blog", {"limits": dict([limit])}).status_code == 200
+
+        threads = [threading.Thread(target=change, args=(limit,)) for limit in wanted.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert App.get(name="blog").limits == wanted
 
 
 @pytest.mark.processes

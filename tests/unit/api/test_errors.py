@@ -136,6 +136,18 @@ def test_a_defect_is_told_by_a_reference_and_never_by_a_trace(
     assert reference in caplog.text and "secret detail" in caplog.text
 
 
+def test_a_failure_with_a_code_of_its_own_can_be_looked_up_too(
+    admin: Client, blog: str, core: Core, caplog: pytest.LogCaptureFixture
+) -> None:
+    admin("PUT", f"/apps/{blog}/env", {"key": "A", "value": "x"})
+    core.settings.paths.vault_key.unlink()
+    with caplog.at_level(logging.ERROR):
+        answer = admin("GET", f"/apps/{blog}/env")
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (500, "environment_unreadable")
+    (said,) = [line for line in caplog.messages if "environment_unreadable" in line]
+    assert answer.headers["X-Request-Id"] in said
+
+
 def test_the_contract_judge_can_fail(api: Flask, core: Core, admin: Client) -> None:
     """The document is only held if a wrong answer is noticed."""
     api.view_functions["apps.list_apps"] = lambda: {"items": [{"id": "1"}]}

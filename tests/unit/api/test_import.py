@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from rustploy_agent.core import Core
@@ -26,6 +28,21 @@ def test_importing_again_updates_the_same_app(admin: Client, blog: str) -> None:
     again = admin("POST", "/apps/import", {"repository": REPOSITORY, "source": {"branch": "next"}})
     assert again.get_json()["app"]["id"] == blog
     assert admin("GET", f"/apps/{blog}/config").get_json()["source"]["branch"] == "next"
+
+
+def test_an_app_that_is_removed_while_its_import_waits_is_not_half_imported(
+    admin: Client, blog: str, core: Core
+) -> None:
+    answers: list[tuple[int, str]] = []
+    again = threading.Thread(
+        target=lambda: answers.append(admin.code("POST", "/apps/import", {"repository": REPOSITORY}))
+    )
+    with core.worker.hold(blog, 1):
+        again.start()
+        again.join(0.5)  # it has found the app by now, and waits for whoever holds it
+        App.delete().execute()
+    again.join(20)
+    assert answers == [(409, "app_removed")]
 
 
 def test_the_default_branch_is_taken_when_no_branch_is_named(admin: Client) -> None:

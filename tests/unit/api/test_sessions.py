@@ -173,6 +173,8 @@ FOREIGN = [
     {"Origin": "https://evil.example"},
     {"Origin": "null"},
     {"Origin": "http://localhost.evil.example"},
+    {"Origin": "http://["},
+    {"Origin": "http://localhost:x"},
 ]
 
 
@@ -190,6 +192,15 @@ def test_another_site_can_use_no_session(person: Client, password: str, headers:
 )
 def test_the_own_site_can(person: Client, password: str, headers: dict[str, str]) -> None:
     assert person("GET", "/tokens", headers=headers | {"Cookie": login(person, password)}).status_code == 200
+
+
+def test_a_cookie_that_an_app_put_beside_it_locks_nobody_out(person: Client, password: str) -> None:
+    """Apps on sibling subdomains may set one for the whole domain, and it comes first when its path is longer."""
+    own = login(person, password)
+    for cookies in (f"{COOKIE}=theirs; {own}", f"{own}; {COOKIE}=theirs", f"{COOKIE}=; {COOKIE}=theirs; {own}"):
+        assert person("GET", "/auth/me", headers={"Cookie": cookies}).status_code == 200
+    headers = {"Cookie": f"{COOKIE}=theirs; {own}", "Sec-Fetch-Site": "same-site"}
+    assert person.code("GET", "/auth/me", headers=headers) == (403, "cross_site_request")
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "ü", "a" * 5000, "%00"])

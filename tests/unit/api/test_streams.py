@@ -217,7 +217,8 @@ def test_who_saw_an_empty_log_misses_no_first_line(read: Read, serving: Deployme
 def test_places_that_say_nothing_begin_anew(read: Read, serving: Deployment, journal: Journal) -> None:
     journal.say("one", UNIT, serving.id)
     foreign = f"{'0' * 36}/i=0"
-    for wrong in ("x", f"{serving.id}/i=77", f"{serving.id}/zz=1", foreign, "i=0", f"{serving.id}/i=0 "):
+    no_cursor = f"{serving.id}/z=1"
+    for wrong in ("x", f"{serving.id}/i=77", f"{serving.id}/zz=1", foreign, "i=0", f"{serving.id}/i=0 ", no_cursor):
         found = read(**{"Last-Event-ID": wrong}).next()
         assert found == {"deployment_id": serving.id, "logs": "one", "reset": True}, wrong
 
