@@ -41,8 +41,7 @@ def run(
     files.replace(written, json.dumps(job).encode(), durable=False)
     pause = partial(_pause, app_path / "results" / result, _identity(app_path / "results" / result))
     try:
-        systemd.stop_and_wait(unit, GRACE_SECONDS)
-        systemd.start(unit)
+        systemd.restart(unit)  # one that somebody left running ends first
         meanwhile()
         _await_end(systemd, unit, result.removesuffix(".json"), seconds, stop_waiting, pause)
     finally:
