@@ -5,7 +5,7 @@ What is stopped stays so, over reboots and restarts of the agent, until it is st
 
 from __future__ import annotations
 
-from rustploy_agent import activation, routes
+from rustploy_agent import activation, apps, routes
 from rustploy_agent.clock import now_ms
 from rustploy_agent.core import Core
 from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed
@@ -85,8 +85,8 @@ def _note(app: App, *, stopped: bool) -> None:
 
 
 def again(app: App) -> App:
-    found: App = App.get_by_id(app.id)
-    return found
+    """As it is now; NotFound when it was deleted while somebody waited for it."""
+    return apps.find(app.id)
 
 
 def failed(error: DeploymentFailed) -> AgentError:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from rustploy_agent import activation, instances, scaling, slots
+from rustploy_agent import activation, apps, instances, scaling, slots
 from rustploy_agent.core import Core
 from rustploy_agent.models import App, Domain, Process
 from rustploy_agent.settle import settle
@@ -310,6 +310,21 @@ def test_while_a_deployment_is_under_way_it_is_refused(
     with core.worker.hold(deployed, 1):
         refused = deployer.code("PATCH", f"/apps/{deployed}/scale", {"web": 2})
     assert refused == (409, "deployment_in_progress")
+
+
+@pytest.mark.parametrize(("method", "what", "body"), [("PATCH", "scale", {"web": 2}), ("POST", "restart", None)])
+def test_an_app_that_is_deleted_while_somebody_waits_for_it_is_not_there(
+    admin: Client, deployed: str, core: Core, method: str, what: str, body: dict[str, int] | None
+) -> None:
+    """Else who asks a moment too late is told of an internal error."""
+    answers: list[tuple[int, str]] = []
+    late = threading.Thread(target=lambda: answers.append(admin.code(method, f"/apps/{deployed}/{what}", body)))
+    with core.worker.hold(deployed, 1):
+        late.start()
+        time.sleep(0.3)
+        apps.remove(App.get_by_id(deployed), core.settings, core.systemd, core.applier)
+    late.join(20)
+    assert answers == [(404, "app_not_found")]
 
 
 def test_a_request_sent_again_with_its_key_does_nothing(api: Flask, deployed: str, token: Callable[..., str]) -> None:
