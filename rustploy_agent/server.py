@@ -10,11 +10,13 @@ from typing import Any
 from flask import Flask
 from waitress import wasyncore
 from waitress.server import BaseWSGIServer, create_server
+from waitress.task import ThreadedTaskDispatcher
 
 from rustploy_agent.refusals import Channel
 
 #: Waitress looks for idle connections so often, while there are any: each look wakes the process.
 MAINTENANCE_SECONDS = 30
+FIRST_THREADS = 4
 #: How long an agent that ends waits for requests under way, and for those that were accepted but not read.
 DRAIN_SECONDS, UNREAD_SECONDS = 3, 0.1
 #: Who takes nothing from a log stream for so long, or is gone without a word, loses the connection. Waitress would wait
@@ -24,6 +26,26 @@ SOCKET_OPTIONS = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS),
 ]
+
+
+class Threads(ThreadedTaskDispatcher):  # type: ignore[misc]
+    """Waitress starts all its threads at once; 80 take 2 MiB. These are as many as were ever busy at the same time."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+        self.set_thread_count(min(FIRST_THREADS, most))
+
+    def add_task(self, task: Any) -> None:
+        with self.lock:
+            self.queue.append(task)
+            self.queue_cv.notify()
+            idle = len(self.threads) - self.active_count
+            if len(self.queue) > idle and len(self.threads) < self._most:
+                number = len(self.threads)
+                self.threads.add(number)
+                self.active_count += 1
+                self.start_new_thread(self.handler_thread, number)
 
 
 class Server:
@@ -43,13 +65,12 @@ class Server:
             "max_request_header_size": 64 << 10,
             "cleanup_interval": MAINTENANCE_SECONDS,
         }
-        dispatcher = None
+        dispatcher = Threads(threads)
         # Waitress takes one kind of sockets at a time; the threads are the same.
         for unix in (False, True):
             alike = [one for one in sockets if (one.family == socket.AF_UNIX) == unix]
             if alike:
                 create_server(app, map=self._map, sockets=alike, _dispatcher=dispatcher, **adjustments)
-                dispatcher = self._found_doors()[0].task_dispatcher
         self._doors = self._found_doors()
         for door in self._doors:
             door.channel_class = channel

@@ -230,8 +230,8 @@ def test_delete_leaves_nothing_of_an_app_and_all_of_the_others(api: Deployments,
     for database in ("passwd", "group"):
         assert [name for name in ("rp-leaving", "rpb-leaving") if _exists(machine, database, name)] == []
     assert machine.run(["find", "/var/lib/rustploy/apps/leaving"], check=False).returncode != 0
-    found = machine.run(["find", "/etc", "/var/lib", "-name", "*leaving*"], check=False).stdout
-    assert found == ""
+    left = ["find", "/etc", "/var/lib", "-name", "*leaving*"]
+    machine.wait_for(lambda: machine.run(left, check=False).stdout == "", 60, "what was put aside to be removed")
     rendered = machine.run(["grep", "-r", "leaving", "/etc/sysusers.d", "/etc/tmpfiles.d", "/etc/systemd"], check=False)
     assert rendered.stdout == ""
     with pytest.raises(OSError):

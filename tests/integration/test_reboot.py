@@ -74,6 +74,24 @@ def test_apps_are_up_after_a_reboot_even_if_the_agent_cannot_start(api: Deployme
     assert machine.failed_units() == []
 
 
+def test_a_release_that_was_being_made_when_the_machine_went_down_runs_nowhere(api: Deployments) -> None:
+    """Else half a deployment is an outage after the boot, or the boot itself waits for it."""
+    machine, serving, waiting = api.machine, RUNNING["blog"][0], "rustploy-app@blog-web-a.service"
+    pipe, port = "/var/lib/rustploy/apps/blog/slots/web-a.env", api.port("blog")
+    machine.run(["mkfifo", "--mode=640", pipe])
+    machine.run(["chown", "rustploy:rp-blog", pipe])
+    machine.run(["systemctl", "mask", "rustploy-agent.service"])
+    machine.reboot()
+    machine.wait_for(lambda: api.running("blog") == [waiting, serving], 30, "both slots to be up")
+    _wait_until_serves(api, port, "blog two")
+    machine.run(["systemctl", "unmask", "rustploy-agent.service"])
+    machine.run(["systemctl", "start", "rustploy-agent.service"])
+    machine.wait_for_agent()
+    _wait_until_apps_run(api)
+    assert not machine.exists(pipe)
+    assert machine.failed_units() == []
+
+
 def test_after_a_reboot_everything_goes_on_as_before(api: Deployments) -> None:
     """Else the first deployment after a reboot is the one that goes wrong."""
     api.machine.reboot()

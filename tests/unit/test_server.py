@@ -12,7 +12,8 @@ import pytest
 from flask import Flask
 
 from rustploy_agent.listening import own
-from rustploy_agent.server import DRAIN_SECONDS, Server
+from rustploy_agent.server import DRAIN_SECONDS, Server, Threads
+from tests.unit.waiting import until
 
 pytestmark = pytest.mark.processes
 SLOW_SECONDS = 0.5
@@ -91,3 +92,33 @@ def test_the_loop_is_seen_to_turn(slow: Flask) -> None:
     assert standing.turns(10)
     standing.close()
     loop.join(10)
+
+
+class Together:
+    """A task that ends when as many as the barrier is for are under way."""
+
+    def __init__(self, barrier: threading.Barrier) -> None:
+        self.barrier = barrier
+
+    def service(self) -> None:
+        self.barrier.wait(20)
+
+
+def test_there_are_as_many_threads_as_are_busy_and_no_more_than_are_allowed() -> None:
+    """Else a log stream that holds the last thread keeps everybody else waiting, or idle threads take the memory."""
+    threads = Threads(7)
+    for together in (2, 7, 7, 3):
+        barrier = threading.Barrier(together + 1)
+        for _ in range(together):
+            threads.add_task(Together(barrier))
+        barrier.wait(20)
+        until(lambda: threads.active_count == 0)
+    assert len(threads.threads) == 7
+    few = Threads(7)
+    until(lambda: few.active_count == 0)
+    for _ in range(20):
+        barrier = threading.Barrier(2)
+        few.add_task(Together(barrier))
+        barrier.wait(20)
+        until(lambda: few.active_count == 0)
+    assert len(few.threads) == 4
