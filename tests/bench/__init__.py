@@ -3,6 +3,7 @@
     python3 -m tests.bench deploy     POST until the new content answers, over the same commands run by hand
     python3 -m tests.bench rollback   POST until the old content answers, over `systemctl restart` of the same app
     python3 -m tests.bench idle       memory, processor time and wake-ups of an agent that has nothing to do
+    python3 -m tests.bench ingress    requests per second through it over the app's own and over nginx; gaps; switches
     python3 -m tests.bench requests   requests per second over a bare Flask hello on the same server
 
     --release bookworm|trixie         which Debian to boot (bookworm)

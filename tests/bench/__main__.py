@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tests.bench as package
-from tests.bench import deploy, idle, requests, rollback
+from tests.bench import deploy, idle, ingress, requests, rollback
 from tests.bench.subjects import chosen
 from tests.machine import Machine
 from tests.machine.base import RELEASES
@@ -20,6 +20,7 @@ KINDS = {
     "rollback": rollback.measure,
     "idle": idle.measure,
     "requests": requests.measure,
+    "ingress": ingress.measure,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from functools import partial
+from typing import Any
 
 from tests.bench.deployed import Deployed
 from tests.bench.subjects import Subject, sign
@@ -43,11 +44,25 @@ def compare(machine: Machine, subject: Subject, pairs: int) -> Comparison:
 
 
 def restart(machine: Machine, deployed: Deployed, number: int) -> float:
-    """Seconds of `systemctl restart` until the app answers again. Entering the machine is not part of it."""
+    """Seconds of `systemctl restart` until the app answers again."""
+    return _until_it_answers(machine, deployed, number, "restart")
+
+
+def start(machine: Machine, deployed: Deployed, number: int) -> float:
+    """Seconds of `systemctl start`, of an app that does not run, until it answers."""
+    machine.run(["systemctl", "stop", _unit(deployed.show())])
+    return _until_it_answers(machine, deployed, number, "start")
+
+
+def _unit(app: Any) -> str:
+    return str(next(process["unit"] for process in app["processes"] if process["type"] == "web"))
+
+
+def _until_it_answers(machine: Machine, deployed: Deployed, number: int, verb: str) -> float:
+    """Entering the machine is not part of it."""
     app = deployed.show()
-    unit = next(process["unit"] for process in app["processes"] if process["type"] == "web")
-    script = 'read -r _ && systemctl restart "$1" && echo done'
-    argv = machine.argv(["bash", "-c", script, "restart", unit])
+    unit = _unit(app)
+    argv = machine.argv(["bash", "-c", 'read -r _ && systemctl "$1" "$2" && echo done', verb, verb, unit])
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as shell:
         time.sleep(0.2)
         started = time.monotonic()
@@ -55,6 +70,6 @@ def restart(machine: Machine, deployed: Deployed, number: int) -> float:
         shell.stdin.write("go\n")
         shell.stdin.flush()
         if not shell.stdout.readline():
-            raise SystemExit(f"systemctl restart {unit} failed")
-        page_shows(app["address"], sign(number), f"{unit} after its restart")
+            raise SystemExit(f"systemctl {verb} {unit} failed")
+        page_shows(app["address"], sign(number), f"{unit} after its {verb}")
         return time.monotonic() - started

@@ -14,7 +14,7 @@ class Comparison:
     """Seconds of ours and of the other's, pair by pair."""
 
     what: str
-    aim: float
+    aim: float | None
     ours: list[float] = field(default_factory=list)
     others: list[float] = field(default_factory=list)
 
@@ -31,7 +31,8 @@ class Comparison:
         ratios = sorted(mine / theirs for mine, theirs in zip(self.ours, self.others, strict=True))
         spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
         times = [f"{median(self.ours):.3f} s", f"{median(self.others):.3f} s"]
-        return COLUMNS.format(self.what, *times, f"{median(ratios):.2f}", spread, f"<= {self.aim:g}", len(ratios))
+        aim = "" if self.aim is None else f"<= {self.aim:g}"
+        return COLUMNS.format(self.what, *times, f"{median(ratios):.2f}", spread, aim, len(ratios))
 
 
 def show(comparisons: list[Comparison], ours: str, other: str) -> None:

@@ -19,11 +19,11 @@ def until(predicate: Callable[[], bool], what: str) -> None:
         time.sleep(PAUSE_SECONDS)
 
 
-def page(address: str) -> str | None:
-    """The page with status 200 at that address; None when there is none."""
+def page(address: str, host: str | None = None) -> str | None:
+    """The page with status 200 at that address, by that name; None when there is none."""
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=10)
     try:
-        connection.request("GET", "/")
+        connection.request("GET", "/", headers={"Host": host} if host else {})
         answer = connection.getresponse()
         return answer.read().decode(errors="replace") if answer.status == 200 else None
     except (OSError, http.client.HTTPException):

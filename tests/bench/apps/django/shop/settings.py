@@ -3,7 +3,7 @@ import environ
 env = environ.Env()
 SECRET_KEY = env("SECRET_KEY", default="only-for-measuring")
 DEBUG = False
-ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+ALLOWED_HOSTS = ["127.0.0.1", ".apps.example.org"]
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
