@@ -18,9 +18,26 @@ from rustploy_agent.records import Audit, DeliveryTarget
 from rustploy_agent.repetition import Repeating, Repetitions
 
 log = logging.getLogger(__name__)
-DONE, REFUSED, STRANGERS = range(3)
+DONE, REFUSED, STRANGERS, DEPLOYED = range(4)
 #: Rows per shelf; the oldest go first. About 20 MB together.
-MOST = {DONE: 50_000, REFUSED: 10_000, STRANGERS: 5_000}
+MOST = {DONE: 30_000, REFUSED: 10_000, STRANGERS: 5_000, DEPLOYED: 20_000}
+#: What is on the shelf DEPLOYED when it was done: all that the scope `deploy` or a git host may. They can do it ten
+#: thousand times in some minutes, and must not push out what an admin did.
+ROUTINE = frozenset(
+    {
+        "create_deployment",
+        "create_rollback",
+        "cancel_deployment",
+        "start_app",
+        "stop_app",
+        "restart_app",
+        "verify_domain",
+        "github_webhook",
+        "gitlab_webhook",
+        "gitea_webhook",
+        "deployment_ended",
+    }
+)
 PRUNE_EVERY = 100
 #: Apart, so that strangers who fill theirs do not make what known callers try indistinct.
 _repetitions = {REFUSED: Repetitions(), STRANGERS: Repetitions()}
@@ -50,7 +67,7 @@ def _note_call(call: Call) -> None:
         _insert(call)
         return
     shelf, now = _shelf(call), now_ms()
-    fresh, over = (Repeating(call, now), []) if shelf == DONE else _repetitions[shelf].note(call, now)
+    fresh, over = (Repeating(call, now), []) if shelf not in _repetitions else _repetitions[shelf].note(call, now)
     if fresh is not None or over:
         _write(fresh, over)
 
@@ -109,7 +126,9 @@ def _insert(call: Call) -> int:
 def _shelf(call: Call) -> int:
     if call.actor_kind == "anonymous":
         return STRANGERS
-    return DONE if call.outcome == "done" or call.action == "deployment_ended" else REFUSED
+    if call.outcome != "done" and call.action != "deployment_ended":
+        return REFUSED
+    return DEPLOYED if call.action in ROUTINE else DONE
 
 
 def _prune() -> None:

@@ -18,6 +18,7 @@ from rustploy_agent.models import App, Deployment, PasswordReset, Token, User, d
 from rustploy_agent.records import Audit
 from rustploy_agent.throttle import Throttle
 from tests.githost import SECRET, GitHost
+from tests.unit import contract
 from tests.unit.api.conftest import Client
 from tests.unit.waiting import ended, until
 
@@ -342,6 +343,26 @@ class TestFloods:
         rows = [(row.actor_kind, row.outcome) for row in Audit.select()]
         assert rows.count(("token", "done")) == 5 and rows.count(("token", "refused")) == 3
         assert len(rows) == 10
+
+
+    def test_a_token_that_may_only_deploy_pushes_out_nothing_that_an_admin_did(
+        self, admin: Client, deployer: Client, blog: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(audit, "MOST", audit.MOST | {audit.DONE: 5, audit.DEPLOYED: 5})
+        monkeypatch.setattr(audit, "PRUNE_EVERY", 1)
+        for _ in range(20):
+            deployer("POST", f"/apps/{blog}/deployments")
+            deployer("POST", f"/apps/{blog}/rollback")
+        assert [one["action"] for one in trail(admin, "&action=import_app")] == ["import_app"]
+        assert len(trail(admin, "&outcome=done&action=create_deployment")) <= 5
+
+    def test_all_that_such_a_token_or_a_git_host_can_do_is_on_that_shelf(self) -> None:
+        may = {
+            operation["operationId"]
+            for (method, _), operation in contract.operations().items()
+            if method != "GET" and operation["x-scope"] in ("deploy", "signature")
+        }
+        assert may | {"deployment_ended"} == audit.ROUTINE
 
 
 def test_a_trail_that_cannot_be_written_stops_no_reader(
