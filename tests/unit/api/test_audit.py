@@ -344,7 +344,6 @@ class TestFloods:
         assert rows.count(("token", "done")) == 5 and rows.count(("token", "refused")) == 3
         assert len(rows) == 10
 
-
     def test_a_token_that_may_only_deploy_pushes_out_nothing_that_an_admin_did(
         self, admin: Client, deployer: Client, blog: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
