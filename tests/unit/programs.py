@@ -14,8 +14,8 @@ SAMPLES = ROOT / "tests" / "samples"
 START = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from rustploy_agent import {program}
-from rustploy_agent.places import Places
+from rustploy_agent.builder import {program}
+from rustploy_agent.builder.places import Places
 os.umask(0o022)
 {program}.main("blog", Places(sys.argv[2], sys.argv[3]))
 """

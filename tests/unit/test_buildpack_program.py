@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rustploy_agent import child
+from rustploy_agent.builder import child
 from tests.unit.programs import Workshop
 
 pytestmark = pytest.mark.processes

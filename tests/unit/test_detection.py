@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rustploy_agent.detection import detect
+from rustploy_agent.builder.detection import detect
 
 
 def detected(files: dict[str, str]) -> dict[str, Any]:

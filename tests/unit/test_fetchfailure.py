@@ -2,7 +2,7 @@
 
 import pytest
 
-from rustploy_agent.fetchfailure import GitFailed
+from rustploy_agent.builder.fetchfailure import GitFailed
 
 SAID = [
     ("fatal: unable to access 'https://h/x/': Could not resolve host: h", "host_unreachable", True),

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rustploy_agent import job
-from rustploy_agent.places import Places
+from rustploy_agent.builder import job
+from rustploy_agent.builder.places import Places
 
 HEAD = {
     "version": 1,

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rustploy_agent import job, names
+from rustploy_agent import names
 from rustploy_agent.apply import wish
+from rustploy_agent.builder import job
 
 PARSERS = [
     names.app_name,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rustploy_agent.job import Refused
-from rustploy_agent.remote import NETWORK_SCHEMES, parse
-from rustploy_agent.steplog import masked
+from rustploy_agent.builder.job import Refused
+from rustploy_agent.builder.remote import NETWORK_SCHEMES, parse
+from rustploy_agent.builder.steplog import masked
 
 BOTH = ("https", "ssh")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rustploy_agent.bring import candidates
+from rustploy_agent.builder.bring import candidates
 from tests.unit.programs import BUILDPACKS, Repository, Workshop
 
 pytestmark = pytest.mark.processes

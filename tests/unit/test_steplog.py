@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rustploy_agent.steplog import masked
+from rustploy_agent.builder.steplog import masked
 
 MANY = 200_000
 

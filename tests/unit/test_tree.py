@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rustploy_agent import tree
-from rustploy_agent.job import Refused
+from rustploy_agent.builder import tree
+from rustploy_agent.builder.job import Refused
 
 BLOB = b"0" * 40
 PARTS = st.sampled_from([b"..", b".", b"a", b"b", b"l0", b"l1", b"l2", b""])

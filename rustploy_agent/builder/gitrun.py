@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from rustploy_agent.fetchfailure import GitFailed
+from rustploy_agent.builder.fetchfailure import GitFailed
 
 PIECE = 256 * 1024
 MOST_SAID = 64 * 1024

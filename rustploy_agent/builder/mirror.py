@@ -9,8 +9,8 @@ import re
 import shutil
 from typing import NamedTuple
 
-from rustploy_agent.job import Refused
-from rustploy_agent.remote import Remote
+from rustploy_agent.builder.job import Refused
+from rustploy_agent.builder.remote import Remote
 
 #: Harmless in old commits of well-known projects; everything else that fsck objects to ends the fetch.
 TOLERATED = (

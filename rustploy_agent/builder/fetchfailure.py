@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from rustploy_agent.job import Refused
-from rustploy_agent.steplog import masked
+from rustploy_agent.builder.job import Refused
+from rustploy_agent.builder.steplog import masked
 
 
 class Cause(NamedTuple):

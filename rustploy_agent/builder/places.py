@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rustploy_agent.job import APP_NAME
+from rustploy_agent.builder.job import APP_NAME
 
 
 class Places(NamedTuple):

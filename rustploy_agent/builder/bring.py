@@ -6,13 +6,13 @@ import os
 import re
 from typing import NamedTuple
 
-from rustploy_agent import fetchfailure
-from rustploy_agent.fetchfailure import GitFailed
-from rustploy_agent.gitrun import Git
-from rustploy_agent.job import Fetch, Refused
-from rustploy_agent.mirror import Mirror, local_ref
-from rustploy_agent.remote import Remote
-from rustploy_agent.steplog import StepLog
+from rustploy_agent.builder import fetchfailure
+from rustploy_agent.builder.fetchfailure import GitFailed
+from rustploy_agent.builder.gitrun import Git
+from rustploy_agent.builder.job import Fetch, Refused
+from rustploy_agent.builder.mirror import Mirror, local_ref
+from rustploy_agent.builder.remote import Remote
+from rustploy_agent.builder.steplog import StepLog
 
 
 class Source(NamedTuple):

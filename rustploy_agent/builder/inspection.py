@@ -6,8 +6,8 @@ import os
 import time
 from typing import Any, NamedTuple
 
-from rustploy_agent import child, detection, job
-from rustploy_agent.job import Refused
+from rustploy_agent.builder import child, detection, job
+from rustploy_agent.builder.job import Refused
 
 #: Asked in this order; a repository that several can build says with build_mode which one it means.
 ORDER = ("python", "node", "static")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 
-from rustploy_agent import tree
-from rustploy_agent.bring import Source
-from rustploy_agent.job import Refused
+from rustploy_agent.builder import tree
+from rustploy_agent.builder.bring import Source
+from rustploy_agent.builder.job import Refused
 
 SPARE_BYTES = 64 * 2**20
 

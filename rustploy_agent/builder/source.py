@@ -1,6 +1,6 @@
 """The program of rustploy-fetch@: brings one app's mirror up to date and checks one commit out.
 
-`python3 -I -m rustploy_agent.source APP`. Ends with 0 whenever it wrote results/fetch.json, refusals included.
+`python3 -I -m rustploy_agent.builder.source APP`. Ends with 0 whenever it wrote results/fetch.json, refusals included.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-from rustploy_agent import buildpack, deploykey, fetchfailure, inspection, job
-from rustploy_agent.bring import Source, bring
-from rustploy_agent.checkout import SPARE_BYTES, check_out
-from rustploy_agent.fetchfailure import GitFailed
-from rustploy_agent.gitrun import Git
-from rustploy_agent.job import Fetch, Job, Refused
-from rustploy_agent.mirror import Mirror
-from rustploy_agent.places import Places
-from rustploy_agent.remote import parse as parse_url
-from rustploy_agent.steplog import StepLog, masked
+from rustploy_agent.builder import buildpack, deploykey, fetchfailure, inspection, job
+from rustploy_agent.builder.bring import Source, bring
+from rustploy_agent.builder.checkout import SPARE_BYTES, check_out
+from rustploy_agent.builder.fetchfailure import GitFailed
+from rustploy_agent.builder.gitrun import Git
+from rustploy_agent.builder.job import Fetch, Job, Refused
+from rustploy_agent.builder.mirror import Mirror
+from rustploy_agent.builder.places import Places
+from rustploy_agent.builder.remote import parse as parse_url
+from rustploy_agent.builder.steplog import StepLog, masked
 
 MOST_PACKS = 50
 

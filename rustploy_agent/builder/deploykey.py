@@ -6,8 +6,8 @@ import contextlib
 import os
 import time
 
-from rustploy_agent import child
-from rustploy_agent.job import Refused
+from rustploy_agent.builder import child
+from rustploy_agent.builder.job import Refused
 
 KEYGEN_SECONDS = 30
 

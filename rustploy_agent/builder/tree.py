@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from rustploy_agent.job import Refused
+from rustploy_agent.builder.job import Refused
 
 MOST_FILES = 200_000
 MOST_SYMLINKS = 10_000

@@ -1,6 +1,6 @@
 """The program of rustploy-build@: runs a shipped buildpack on the checkout that fetch left.
 
-`python3 -I -m rustploy_agent.buildpack APP`. Ends with 0 whenever it wrote results/build.json, refusals included.
+`python3 -I -m rustploy_agent.builder.buildpack APP` ends with 0 once it wrote results/build.json, refusals included.
 The interface is Heroku's classic one: `bin/compile BUILD_DIR CACHE_DIR ENV_DIR`, then `bin/release BUILD_DIR`.
 """
 
@@ -13,11 +13,11 @@ import sys
 import time
 from typing import Any
 
-from rustploy_agent import child, job
-from rustploy_agent.child import DeadlineExceeded
-from rustploy_agent.job import Build, Job, Refused
-from rustploy_agent.places import Places
-from rustploy_agent.steplog import StepLog, masked
+from rustploy_agent.builder import child, job
+from rustploy_agent.builder.child import DeadlineExceeded
+from rustploy_agent.builder.job import Build, Job, Refused
+from rustploy_agent.builder.places import Places
+from rustploy_agent.builder.steplog import StepLog, masked
 
 QUOTED_LINES = 5
 LONGEST_QUOTE = 300
