@@ -34,6 +34,7 @@ def test_an_old_slot_that_could_not_be_stopped_is_stopped_later(
     second = Deployment(app=app, force_rebuild=True)
     core.worker.enqueue(second)
     assert ended(second.id).status == "healthy"
+    until(lambda: Deployment.get_by_id(second.id).step == "drain")
     until(lambda: manager.running() == {"rustploy-app@blog-web-b.service"})
     until(lambda: Deployment.get_by_id(second.id).step == "prune")
     assert next(refusals, None) is None
