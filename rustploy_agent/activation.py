@@ -25,6 +25,12 @@ LAST_LINES, JOURNAL_SECONDS = 10, 0.3
 HANDOVER_SECONDS = 0.5
 
 
+EXPOSED = (
+    "the app listens on port {port} of every address of this host, so it can be reached from outside without the "
+    "ingress; have it listen on 127.0.0.1"
+)
+
+
 def start(run: Run, release: Release, slot: str, written: Callable[[], None] = lambda: None) -> None:
     run.step("start")
     launch(run, release, slot, written=written)
@@ -137,6 +143,8 @@ def become_healthy(run: Run, release: Release, slot: str, only: list[Process] | 
         check = health.HealthCheck(port, owner, **wishes)
         try:
             run.log(check.wait(_Watch(run, unit)))
+            if health.exposed(port):
+                run.log(EXPOSED.format(port=port), priority=4)
         except health.Unhealthy as error:
             which = f"instance {process.number} of {process.type}: " if process.number > 1 else ""
             raise DeploymentFailed("unhealthy", with_last_lines(run, f"{which}{error}", unit)) from None

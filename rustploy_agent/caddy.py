@@ -173,13 +173,13 @@ def _failure() -> Json:
 def _to_https(served: Served) -> list[Json]:
     names = [host.name for site in served.sites for host in site.hosts]
     names += [served.api_domain] if served.api_domain else []
-    location = f"{_origin(served.settings, '{http.request.host}')}{{http.request.uri}}"
+    location = f"{origin(served.settings, '{http.request.host}')}{{http.request.uri}}"
     redirect = {"handler": "static_response", "status_code": 308, "headers": {"Location": [location]}}
     known = [{"match": [{"host": names}], "handle": [redirect], "terminal": True}] if names else []
     return [_refused(), *known, _no_site()]
 
 
-def _origin(settings: Ingress, host: str) -> str:
+def origin(settings: Ingress, host: str) -> str:
     if settings.tls == "off":
         return f"http://{host}" + ("" if settings.http_port == 80 else f":{settings.http_port}")
     return f"https://{host}" + ("" if settings.https_port == 443 else f":{settings.https_port}")
@@ -202,7 +202,7 @@ def _site(served: Served, site: Site) -> list[Json]:
 
 
 def _redirect(settings: Ingress, host: Host) -> Json:
-    location = f"{_origin(settings, str(host.redirect_to))}{{http.request.uri}}"
+    location = f"{origin(settings, str(host.redirect_to))}{{http.request.uri}}"
     answer = {"handler": "static_response", "status_code": 308, "headers": {"Location": [location]}}
     return {"match": [{"host": [host.name]}], "handle": [answer], "terminal": True}
 

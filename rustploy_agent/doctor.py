@@ -108,7 +108,7 @@ def _state(settings: Settings) -> Trouble:
 
 def _key(settings: Settings) -> Trouble:
     path = settings.paths.vault_key
-    help_ = "docs/operations.md, The key"
+    help_ = "/usr/share/doc/rustploy-agent/operations.md, The key"
     if not path.exists():
         return f"{path} is missing, so no secret can be read or set", help_
     about = path.lstat()

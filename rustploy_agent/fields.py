@@ -94,9 +94,14 @@ class Fields:
         known = ", ".join(sorted(self._read))
         for key in self._values:
             if key not in self._read:
-                self.problem(_shown(key), f"is not a known key; known are: {known}")
+                self.problem(_shown(key), self._unknown(_shown(key), known))
                 self._read.add(key)
         return self.problems
+
+    def _unknown(self, key: str, known: str) -> str:
+        parent, _, rest = key.partition(".")
+        nested = f"; write {rest} as a key below {parent}" if rest and parent in self._read else ""
+        return f"is not a known key{nested}; known are: {known}"
 
 
 def _shown(key: object) -> str:

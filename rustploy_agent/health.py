@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,9 +98,8 @@ class HealthCheck:
                 elif answer.healthy:
                     return f"{self.address} answered {seen} after {time.monotonic() - started:.2f} s"
             time.sleep(min(max(0.005, elapsed / 24), 0.5))
-        raise Unhealthy(
-            f"GET {self.address} was not healthy within {self.timeout_seconds:g} s; {tries} tries, the last: {seen}"
-        )
+        tried = f"{tries} tries, the last: {seen}" if tries else f"{seen} on {LOOPBACK}:{self.port}, the app's $PORT"
+        raise Unhealthy(f"GET {self.address} was not healthy within {self.timeout_seconds:g} s; {tried}")
 
     @property
     def address(self) -> str:
@@ -111,22 +112,37 @@ class Unhealthy(Exception):
 
 def listeners(port: int) -> set[int]:
     """User ids of the sockets that accept TCP connections to `port` (proc_net(5); needs the host's user namespace)."""
-    return {uid for local, uid in _sockets(LISTEN) if local == port}
+    return {uid for _, local, uid in _sockets(LISTEN) if local == port}
+
+
+def exposed(port: int) -> bool:
+    """Whether connections to `port` are accepted from other hosts."""
+    return any(not _address(address).is_loopback for address, local, _ in _sockets(LISTEN) if local == port)
 
 
 def connections(*ports: int) -> int:
     """How many TCP connections to these ports are open at the server's side."""
-    return sum(local in ports for local, _ in _sockets(ESTABLISHED))
+    return sum(local in ports for _, local, _ in _sockets(ESTABLISHED))
 
 
-def _sockets(state: str) -> list[tuple[int, int]]:
+def _address(written: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """As the tables write it: words of four bytes in the machine's order."""
+    raw = bytes.fromhex(written)
+    if sys.byteorder == "little":
+        raw = b"".join(raw[word : word + 4][::-1] for word in range(0, len(raw), 4))
+    found = ipaddress.ip_address(raw)
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def _sockets(state: str) -> list[tuple[str, int, int]]:
+    """Local address as it is written there, local port and user id."""
     found = []
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         try:
             with table.open(encoding="ascii") as rows:
                 next(rows)
                 found += [
-                    (int(columns[1].rpartition(":")[2], 16), int(columns[7]))
+                    (columns[1].partition(":")[0], int(columns[1].rpartition(":")[2], 16), int(columns[7]))
                     for columns in map(str.split, rows)
                     if columns[3] == state
                 ]

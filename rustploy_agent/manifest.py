@@ -120,7 +120,7 @@ def _yaml(text: str, name: str) -> Any:
         _refuse_bombs(yaml.parse(text, Loader=yaml.SafeLoader), name)
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise _invalid(name, f"is not valid YAML: {error}") from None
+        raise _invalid(name, f"is not valid YAML: {str(error).replace('<unicode string>', name)}") from None
     except MISFITS:
         raise _invalid(name, "has a value that does not fit its tag, or a date that does not exist") from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 
 from rustploy_agent import caddy, domains, events, files, instances, routes
 from rustploy_agent.caddy import Host, Served, Site
@@ -28,6 +29,7 @@ class Routing:
         self._settings, self._ingress = settings, ingress
         self._one_at_a_time = threading.Lock()
         self._wake = threading.Event()
+        self._looked = 0.0
         self.problem: str | None = None
         events.processes_changed.connect(self._on_change)
 
@@ -40,8 +42,14 @@ class Routing:
             return "off"
         return "ok" if self.problem is None else "down"
 
+    def look(self) -> None:
+        """Has somebody look soon, for who asks how it is; the answer is there when it is asked for again."""
+        if self._settings.ingress.enabled and time.monotonic() - self._looked > AGAIN_SECONDS:
+            self._wake.set()
+
     def update(self) -> None:
         """Brings the ingress to what the database says. A failure is told and healed later; it stops nothing."""
+        self._looked = time.monotonic()
         try:
             self.reconcile()
             self._tell(None)
@@ -76,9 +84,9 @@ class Routing:
 
     def _watch(self) -> None:
         while True:
-            failed = self._wake.wait(CHECK_SECONDS)
+            self._wake.wait(CHECK_SECONDS)
             self._wake.clear()
-            if failed:
+            if self.problem:
                 threading.Event().wait(AGAIN_SECONDS)
             self.update()
 
@@ -100,9 +108,9 @@ def _site(app: App, settings: Settings) -> Site | None:
     """None for an app that serves no HTTP or has no name to be asked for."""
     webs = [process for process in instances.of(app) if process.type == WEB and instances.is_wanted(app, process)]
     hosts = [_host(row, settings) for row in Domain.select().where(Domain.app == app).order_by(Domain.name)]
-    base = settings.ingress.base_domain
-    if base and f"{app.name}.{base}" not in (settings.api_domain, *(host.name for host in hosts)):
-        hosts.insert(0, Host(f"{app.name}.{base}"))
+    own = _own_name(app, settings, [host.name for host in hosts])
+    if own:
+        hosts.insert(0, Host(own))
     if not webs or not hosts:
         return None
     return Site(
@@ -111,6 +119,22 @@ def _site(app: App, settings: Settings) -> Site | None:
         ports={slot: instances.ports(webs, slot) for slot in instances.SLOTS},
         limits=limits_of(app, settings),
     )
+
+
+def _own_name(app: App, settings: Settings, others: list[str]) -> str | None:
+    """Its name below the base domain, unless that is the API's or one of the `others`."""
+    name = f"{app.name}.{settings.ingress.base_domain}"
+    return name if settings.ingress.base_domain and name not in (settings.api_domain, *others) else None
+
+
+def urls(app: App, settings: Settings) -> list[str]:
+    """Where visitors reach it through the ingress; redirecting names are none of them."""
+    if not settings.ingress.enabled or WEB not in instances.process_types(app):
+        return []
+    rows = list(Domain.select().where(Domain.app == app).order_by(Domain.name))
+    own = _own_name(app, settings, [row.name for row in rows])
+    names = [*([own] if own else []), *(row.name for row in rows if row.redirect_to is None)]
+    return [caddy.origin(settings.ingress, name) for name in names]
 
 
 def _host(domain: Domain, settings: Settings) -> Host:

@@ -37,9 +37,7 @@ def refuse_unknown(app: App, numbers: dict[str, int]) -> None:
     known = instances.process_types(app)
     for process_type in numbers:
         if process_type not in known:
-            raise InvalidRequest.field(
-                process_type, f"is no process type of the app, which has: {', '.join(known) or 'none'}"
-            )
+            raise InvalidRequest.field(process_type, f"must be a process type of the app: {', '.join(known) or 'none'}")
 
 
 def _grow(run: Run, release: Release | None, numbers: dict[str, int]) -> None:

@@ -120,7 +120,8 @@ def _box(paths: Paths) -> Box:
         found = KEY.fullmatch(files.read_untrusted(paths.vault_key, owner=os.geteuid(), largest=1024))
     except files.UntrustedFile as error:
         raise Unreadable(
-            f"the key {paths.vault_key} cannot be used: {error}; restore it from a backup (docs/operations.md)"
+            f"the key {paths.vault_key} cannot be used: {error}; restore it from a backup "
+            "(/usr/share/doc/rustploy-agent/operations.md)"
         ) from None
     if found is None:
         raise Unreadable(f"{paths.vault_key} is not a key of 64 hexadecimal digits; restore it from a backup")

@@ -66,6 +66,7 @@ def full_view(app: App) -> dict[str, Any]:
     )
     return view(app) | {
         "address": f"http://{health.LOOPBACK}:{port}" if port else None,
+        "urls": routing.urls(app, core().settings),
         "active_slot": app.active_slot,
         "active_deployment_id": active.id if active else None,
         "active_release": _release_view(release) if release else None,

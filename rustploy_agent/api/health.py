@@ -15,4 +15,5 @@ FRESH_SECONDS = 1
 @resource.route("/health", scope=ANYBODY)
 def health() -> dict[str, Any]:
     database.check(FRESH_SECONDS)
+    core().routing.look()
     return {"status": "ok", "ingress": core().routing.state}

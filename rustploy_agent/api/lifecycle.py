@@ -50,6 +50,6 @@ def _numbers(fields: Fields) -> dict[str, int]:
     if not given and not fields.problems:
         fields.problem("", "must name a process type and its number of instances, such as web")
     if given.get(WEB) == 0:
-        fields.problem(WEB, f"must be an integer from 1 to {MOST_INSTANCES}; stop the app instead")
+        fields.problem(WEB, "must be at least 1; stop the app instead")
     complete(fields)
     return {key: number for key, number in given.items() if number is not None}

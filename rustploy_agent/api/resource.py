@@ -127,7 +127,9 @@ def _caller() -> auth.Caller:
             return auth.Caller("bootstrap", None, "bootstrap", ("admin",))
         raise Unauthorized("credentials are missing; send Authorization: Bearer <token>")
     kind, _, secret = header.partition(" ")
-    caller = auth.caller_of(secret.strip()) if kind.lower() == "bearer" else None
+    if kind.lower() != "bearer" or not secret.strip():
+        raise Unauthorized("the header has no token; send Authorization: Bearer <token>")
+    caller = auth.caller_of(secret.strip())
     if caller is None:
         raise Unauthorized("the token is unknown, expired or revoked")
     return caller

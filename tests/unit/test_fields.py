@@ -44,6 +44,16 @@ def test_all_problems_are_told_at_once_with_their_paths() -> None:
     }
 
 
+def test_who_writes_a_path_as_one_key_is_told_to_nest_it() -> None:
+    """agent.yaml's keys are named by their paths everywhere, so some write them like that."""
+    fields = Fields({"ingress.base_domain": "apps.example.org", "other.key": 1})
+    fields.object("ingress")
+    assert problems(fields) == {
+        "ingress.base_domain": "is not a known key; write base_domain as a key below ingress; known are: ingress",
+        "other.key": "is not a known key; known are: ingress",
+    }
+
+
 def test_null_is_absence() -> None:
     fields = Fields({"a": None, "b": None})
     assert fields.maybe("a", text) is None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -15,8 +17,9 @@ import pytest
 from rustploy_agent.config import Settings
 from rustploy_agent.ingress import Ingress, IngressDown, IngressRefused
 from rustploy_agent.models import App, Domain, Process
-from rustploy_agent.routing import CONFIGURATION, Routing
+from rustploy_agent.routing import CONFIGURATION, Routing, urls
 from tests.unit.caddy import Caddy
+from tests.unit.waiting import until
 
 pytestmark = pytest.mark.processes
 
@@ -119,3 +122,27 @@ def test_what_runs_as_it_should_is_not_loaded_again(routing: Routing, ingress: C
     ingress.document["apps"] = {}
     routing.update()
     assert ingress.loaded == 2 and "www.example.org" in str(ingress.document)
+
+
+def test_who_asks_how_the_ingress_is_has_it_looked_at(routing: Routing, ingress: Caddy) -> None:
+    """Else monitoring learns minutes later that visitors reach no app."""
+    routing.update()
+    routing.watch()
+    ingress.failure = IngressDown("nobody answers")
+    routing.look()
+    time.sleep(0.1)
+    assert routing.state == "ok"  # looked at a moment ago; a crowd that asks costs no more than one
+    routing._looked -= 60
+    routing.look()
+    until(lambda: routing.state == "down")
+
+
+def test_the_addresses_that_visitors_use_are_shown(settings: Settings, routing: Routing) -> None:
+    app = App.get(App.name == "blog")
+    Domain.create(app=app, name="example.org", redirect_to="www.example.org")
+    below = dataclasses.replace(settings, ingress=dataclasses.replace(settings.ingress, base_domain="apps.example.org"))
+    assert urls(app, below) == ["https://blog.apps.example.org", "https://www.example.org"]
+    assert urls(app, settings) == ["https://www.example.org"]
+    assert urls(App.create(name="worker"), below) == []
+    off = dataclasses.replace(settings.ingress, enabled=False)
+    assert urls(app, dataclasses.replace(settings, ingress=off)) == []

@@ -153,3 +153,10 @@ def test_a_wrong_token_is_refused_by_field(admin: Client, change: dict[str, obje
     assert answer.status_code == 400
     assert [detail["field"] for detail in answer.get_json()["error"]["details"]] == [field]
     assert Token.select().count() == 1
+
+
+@pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Token abc", "Basic dXNlcjpwYXNz"])
+def test_who_sends_no_token_is_told_so(api: Flask, header: str) -> None:
+    """An empty shell variable in a pipeline, mostly; "unknown or expired" sends people to look at the wrong end."""
+    answer = api.test_client().get("/api/v1/apps", headers={"Authorization": header})
+    assert answer.status_code == 401 and "no token" in answer.get_json()["error"]["message"]
