@@ -31,6 +31,7 @@ ROUTINE = frozenset(
         "start_app",
         "stop_app",
         "restart_app",
+        "scale_app",
         "verify_domain",
         "github_webhook",
         "gitlab_webhook",
