@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 from flask import Flask
 
-from rustploy_agent import config, environment, models, vault
+from rustploy_agent import activation, config, environment, models, vault
 from rustploy_agent.api import create_app
 from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
@@ -88,8 +88,17 @@ def ingress() -> Caddy:
 
 
 @pytest.fixture
-def core(settings: config.Settings, opened: None, manager: Manager, accounts: None, ingress: Caddy) -> Iterator[Core]:
+def core(
+    settings: config.Settings,
+    opened: None,
+    manager: Manager,
+    accounts: None,
+    ingress: Caddy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Core]:
     """With a worker that does not work: what is queued stays queued until a test calls `start`."""
+    # No visitor is on the way to the old slot here, and hundreds of deployments would wait for one.
+    monkeypatch.setattr(activation, "HANDOVER_SECONDS", 0.02)
     door = Door(manager)
     applier = Applier(settings, door)
     slow = threading.BoundedSemaphore(settings.threads)
