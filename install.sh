@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# install.sh [--demo]: builds rustploy-agent's Debian package from this tree, installs it (or upgrades to it), starts
-# the agent. --demo also deploys a bundled sample through the API; where PID 1 is not systemd, in a disposable Debian.
+# Builds rustploy-agent's Debian package from this tree, installs it (or upgrades to it), starts the agent; --help says more.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -11,6 +10,16 @@ export DEBIAN_FRONTEND=noninteractive
 install::die() {
 	printf 'install.sh: %s\n' "$*" >&2
 	exit 1
+}
+
+install::usage() {
+	cat <<-EOF
+		usage: ./install.sh [--demo | --help]
+
+		As root: builds rustploy-agent's Debian package from this tree, installs it (or upgrades to it) and starts the agent.
+		  --demo      also deploys a bundled sample through the API; where PID 1 is not systemd, all of it in a disposable Debian
+		  -h, --help  prints this
+	EOF
 }
 
 install::say() {
@@ -115,15 +124,18 @@ install::report() {
 		rustploy-agent admin reset-password | sed -n -e 's/^email: */  admin     /p' -e 's/^password: */  password  /p'
 		printf '            shown only now; rustploy-agent admin reset-password makes another\n'
 	fi
+}
+
+install::next() {
 	cat <<-EOF
 
-		Next: a token, then import a repository, deploy it, look at it.
+		Next, as root: a token, then import a repository, deploy it, look at it.
 
 		  TOKEN=\$(rustploy-agent token create --name me --scope admin | tail -n 1)
 		  curl --oauth2-bearer "\$TOKEN" $API/apps/import --json \\
 		    '{"repository": {"provider": "git", "owner": "me", "name": "blog", "clone_url": "https://example.org/me/blog.git"}}'
-		  curl --oauth2-bearer "\$TOKEN" --request POST $API/apps/APP_ID/deployments
-		  curl --oauth2-bearer "\$TOKEN" $API/apps
+		  curl --oauth2-bearer "\$TOKEN" --request POST $API/apps/blog/deployments
+		  curl --oauth2-bearer "\$TOKEN" $API/apps/blog
 	EOF
 }
 
@@ -196,8 +208,9 @@ demo::follow() {
 }
 
 demo::deploy() {
-	local app deployment address
-	TOKEN=$(rustploy-agent token create --name demo --scope admin --expires-in-seconds 86400 | tail -n 1)
+	local app deployment address name
+	name=demo-$(date +%s)
+	TOKEN=$(rustploy-agent token create --name "$name" --scope admin --expires-in-seconds 3600 | tail -n 1)
 	demo::allow_file
 	demo::repository
 	install::say "importing $DEMO_ROOT/sample"
@@ -213,7 +226,9 @@ demo::deploy() {
 	install::say "the app answers"
 	printf '\n$ curl %s/\n' "$address"
 	curl --silent --show-error --fail "$address/" || install::die "the sample does not answer at $address"
-	printf '\nFollow it:  journalctl RUSTPLOY_APP=sample -f\n'
+	rustploy-agent token revoke "$name" >/dev/null
+	# Of a disposable Debian its host says how to look into it.
+	[[ -n ${RUSTPLOY_DEMO_MACHINE:-} ]] || printf '\nFollow it:  journalctl RUSTPLOY_APP=sample -f\n'
 }
 
 demo::in_machine() {
@@ -224,7 +239,7 @@ demo::in_machine() {
 	fi
 	install::say "PID 1 of this host is not systemd: a disposable Debian it is"
 	"$machine" start
-	"$machine" run /usr/local/src/rustploy-agent/install.sh --demo || status=$?
+	"$machine" run RUSTPLOY_DEMO_MACHINE=yes /usr/local/src/rustploy-agent/install.sh --demo || status=$?
 	printf '\nAll of this runs in a disposable Debian in /var/lib/rustploy-demo, with this host'\''s network.\n'
 	printf '  follow it:  %s run journalctl RUSTPLOY_APP=sample -f\n  enter it:   %s enter\n  remove it:  %s remove\n' \
 		"$machine" "$machine" "$machine"
@@ -233,7 +248,11 @@ demo::in_machine() {
 
 case ${1:-}/$# in
 /0 | --demo/1) ;;
-*) install::die "usage: ./install.sh [--demo]" ;;
+-h/1 | --help/1)
+	install::usage
+	exit 0
+	;;
+*) install::die "'$*' is not understood; usage: ./install.sh [--demo | --help]" ;;
 esac
 install::check_root
 install::check_debian
@@ -243,5 +262,7 @@ else
 	install::main
 	if [[ ${1:-} == --demo ]]; then
 		demo::deploy
+	else
+		install::next
 	fi
 fi

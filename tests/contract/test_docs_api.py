@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -72,11 +73,11 @@ def test_the_step_for_ci_deploys_its_commit_and_fails_with_it(
     good = api.commit(app, {"version.txt": "from ci"})
     ended = shell(step, tmp_path, **values, COMMIT=good)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "is healthy" in ended.stdout and api.get(app).body == "from ci"
+    assert json.loads(ended.stdout)["status"] == "healthy" and api.get(app).body == "from ci"
     bad = api.commit(app, {"build.sh": "echo the semicolon is missing; exit 1\n"})
     ended = shell(step, tmp_path, **values, COMMIT=bad)
-    assert ended.returncode != 0 and "is failed" in ended.stdout
-    assert "the semicolon is missing" in ended.stdout
+    assert ended.returncode == 22 and json.loads(ended.stdout)["error"]["code"] == "deployment_failed"
+    assert "build_failed" in ended.stdout and "the semicolon is missing" in ended.stdout
     assert api.get(app).body == "from ci"
     ended = shell(step, tmp_path, **values, COMMIT="main")
     assert ended.returncode != 0 and "commit_sha" in ended.stdout, "a refusal is not shown"

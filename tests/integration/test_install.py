@@ -11,7 +11,7 @@ from tests.machine import Machine
 from tests.machine.base import REPOSITORY
 
 SOURCE = "/usr/local/src/rustploy-agent"
-PARTS = ("install.sh", "pyproject.toml", "openapi.yaml", "buildpacks", "packaging", "rustploy_agent", "units")
+PARTS = ("install.sh", "pyproject.toml", "openapi.yaml", "buildpacks", "docs", "packaging", "rustploy_agent", "units")
 
 
 @pytest.fixture
@@ -50,7 +50,10 @@ def refused(machine: Machine, done: subprocess.CompletedProcess[str], *words: st
 def test_refuses_what_it_cannot_install_on(fresh: Machine) -> None:
     """Each reason in one sentence; an installer that went on would leave half an installation."""
     refused(fresh, install(fresh, user="nobody"), "root")
-    refused(fresh, install(fresh, "--demmo"), "usage", "--demo")
+    refused(fresh, install(fresh, "--demmo"), "--demmo", "usage", "--demo")
+    for option in ("--help", "-h"):
+        told = install(fresh, option, user="nobody")
+        assert told.returncode == 0 and told.stdout.startswith("usage: ./install.sh"), told.stderr
 
     fresh.write("/var/tmp/os-release", "ID=ubuntu\nVERSION_CODENAME=noble\n")
     elsewhere = [
@@ -115,6 +118,10 @@ def test_the_demo_ends_with_the_apps_answer(fresh: Machine) -> None:
     again = install(fresh, "--demo")
     assert again.returncode == 0, again.stdout + again.stderr
     assert sample in again.stdout
+    assert "Next" not in done.stdout, "in the middle of the demo, about an app that is not there"
+    tokens = fresh.run(["rustploy-agent", "token", "list"]).stdout.splitlines()
+    left = [line for line in tokens if "  demo" in line and "  revoked  " not in line]
+    assert left == [], "each demo leaves an admin's token"
 
 
 def _password(output: str) -> str:

@@ -194,9 +194,17 @@ def test_lintian_finds_nothing(deb: Path) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+def test_the_documentation_comes_with_it_and_can_be_read_as_it_is(deb: Path) -> None:
+    """The agent's messages name pages of it; the image of the test machines leaves /usr/share/doc out."""
+    files = subprocess.run(["dpkg-deb", "--contents", deb], check=True, capture_output=True, text=True).stdout
+    inside = {line.split()[-1].removeprefix("./usr/share/doc/rustploy-agent/") for line in files.splitlines()}
+    docs = REPOSITORY / "docs"
+    assert {str(page.relative_to(docs)) for page in docs.rglob("*.md")} - inside == set()
+
+
 def test_the_build_refuses_versions_that_disagree(tmp_path: Path) -> None:
     """A package that calls itself 0.1.0 and contains 0.2.0 cannot be told from the right one."""
-    for part in ("packaging", "rustploy_agent", "units", "buildpacks", "openapi.yaml", "pyproject.toml"):
+    for part in ("packaging", "rustploy_agent", "units", "buildpacks", "docs", "openapi.yaml", "pyproject.toml"):
         subprocess.run(["cp", "-r", REPOSITORY / part, tmp_path], check=True)
     project = tmp_path / "pyproject.toml"
     project.write_text(project.read_text().replace('version = "', 'version = "9.', 1))

@@ -77,6 +77,7 @@ def test_the_man_page_has_every_command() -> None:
     page = (TREE / "packaging" / "rustploy-agent.8").read_text(encoding="utf-8")
     for command in (
         "serve",
+        "listen",
         "token create",
         "token list",
         "token revoke",
