@@ -17,7 +17,9 @@ GOOD = app("good", process())
 SLUGS = f"{APPS}/good/slugs"
 TRACES = (
     "mkdir -p /run/systemd/transient; "
-    "find /etc /run/systemd/system /run/systemd/transient /var/lib/rustploy/apps -printf '%p %l %s %m %u %g %T@\\n'"
+    # Not what was put aside: the sweep removes it meanwhile.
+    "find /etc /run/systemd/system /run/systemd/transient /var/lib/rustploy/apps "
+    "-path /var/lib/rustploy/apps/.trash -prune -o -printf '%p %l %s %m %u %g %T@\\n'"
 )
 
 NAMES = [

@@ -79,7 +79,10 @@ def load(api: Deployments, *, reopens: bool = False) -> Load:
 
 
 class Readers:
-    """Visitors who only read, each answer for `seconds`; `failures` and how long the slowest had to wait."""
+    """Visitors who only read, each answer for `seconds`; `failures` and how long the slowest had to wait.
+
+    One whose connection is reset asks again, once: a new configuration of the ingress does that to who just connects.
+    """
 
     def __init__(self, api: Deployments, number: int = 6, seconds: float = 0.05) -> None:
         self._number, self._path = number, f"/slow/{seconds}"
@@ -103,11 +106,17 @@ class Readers:
         while not self._over.is_set():
             begin = time.monotonic()
             try:
-                ask(self._port, self._path, seconds=20, host=self._host)
+                self._ask()
                 self.answers += 1
             except Exception as error:
                 self.failures.append(f"{type(error).__name__} {error}")
             self.slowest = max(self.slowest, time.monotonic() - begin)
+
+    def _ask(self) -> None:
+        try:
+            ask(self._port, self._path, seconds=20, host=self._host)
+        except ConnectionResetError:
+            ask(self._port, self._path, seconds=20, host=self._host)
 
 
 def websocket(api: Deployments, app: str) -> socket.socket:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import gc
 import os
 import pwd
 import subprocess
@@ -15,7 +17,7 @@ import hypothesis
 import pytest
 from flask import Flask
 
-from rustploy_agent import activation, config, environment, models, vault
+from rustploy_agent import activation, audit, config, environment, models, vault
 from rustploy_agent.api import create_app
 from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
@@ -120,6 +122,22 @@ def _leave_no_work(manager: Manager) -> None:
     until(lambda: not models.Deployment.select().where(models.Deployment.status == "deploying").exists())
 
 
+@functools.cache
+def _routes() -> Flask:
+    """Compiling the routes takes longer than most tests."""
+    return create_app(None)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def api(core: Core) -> Flask:
-    return create_app(core)
+    app = _routes()
+    app.extensions["rustploy"] = core
+    audit.listen()
+    return app
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _frozen() -> None:
+    """The agent collects garbage after deployments and imports; thousands of tests are none of it."""
+    gc.collect()
+    gc.freeze()

@@ -148,8 +148,8 @@ def test_a_failure_with_a_code_of_its_own_can_be_looked_up_too(
     assert answer.headers["X-Request-Id"] in said
 
 
-def test_the_contract_judge_can_fail(api: Flask, core: Core, admin: Client) -> None:
+def test_the_contract_judge_can_fail(api: Flask, core: Core, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The document is only held if a wrong answer is noticed."""
-    api.view_functions["apps.list_apps"] = lambda: {"items": [{"id": "1"}]}
+    monkeypatch.setitem(api.view_functions, "apps.list_apps", lambda: {"items": [{"id": "1"}]})
     with pytest.raises(Exception, match="required property"):
         admin("GET", "/apps")
