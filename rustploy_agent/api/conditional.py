@@ -11,17 +11,16 @@ KEPT = ("ETag", "Cache-Control", "Vary")
 
 
 def tag(response: Response) -> Response:
-    """After each request. The tag is strong: a digest of the very bytes."""
-    readable = response.status_code == 200 and not response.is_streamed and response.mimetype == "application/json"
-    if not readable or request.method not in ("GET", "HEAD"):
-        return response
+    """After each request, unless its view has said how long it holds. The tag is strong: a digest of the very bytes."""
     headers = response.headers
+    readable = response.status_code == 200 and not response.is_streamed and response.mimetype == "application/json"
+    if not readable or "Cache-Control" in headers or request.method not in ("GET", "HEAD"):
+        return response
     if "ETag" not in headers:
         headers.add("ETag", digest(response))
-    if "Cache-Control" not in headers:
-        # Never answered from a cache without asking: what is true now is asked from systemd, and rights may have ended.
-        headers.add("Cache-Control", "private, no-cache")
-        headers.add("Vary", "Authorization, Cookie")
+    # Never answered from a cache without asking: what is true now is asked from systemd, and rights may have ended.
+    headers.add("Cache-Control", "private, no-cache")
+    headers.add("Vary", "Authorization, Cookie")
     if "HTTP_IF_NONE_MATCH" in request.environ:
         known, _ = response.get_etag()
         if request.if_none_match.contains_weak(known or ""):

@@ -85,7 +85,8 @@ def test_an_operation_can_be_understood_and_tried_by_reading_it(key: Operation) 
 @pytest.mark.parametrize("key", sorted(key for key in contract.operations() if key[0] == "GET"))
 def test_what_can_be_read_need_not_be_read_twice(key: Operation) -> None:
     responses = contract.operations()[key]["responses"]
-    if "application/json" in responses["200"]["content"]:
+    momentary = "Cache-Control" in responses["200"].get("headers", {})
+    if "application/json" in responses["200"]["content"] and not momentary:
         assert responses["200"]["headers"]["ETag"] == {"$ref": "#/components/headers/ETag"}
         assert responses["304"] == {"$ref": "#/components/responses/NotModified"}
 

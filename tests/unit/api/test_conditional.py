@@ -47,3 +47,8 @@ def test_a_head_has_the_tag_of_the_get(admin: Client, blog: str) -> None:
         asked = client.head("/api/v1/apps", headers={"Authorization": f"Bearer {admin.token}"})
     assert (asked.status_code, asked.data) == (200, b"")
     assert asked.headers["ETag"] == admin("GET", "/apps").headers["ETag"]
+
+
+def test_a_health_check_is_never_answered_from_a_cache(admin: Client) -> None:
+    answer = admin("GET", "/health")
+    assert answer.headers["Cache-Control"] == "no-store" and "ETag" not in answer.headers
