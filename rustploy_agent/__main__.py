@@ -14,7 +14,6 @@ from rustploy_agent.config import ConfigError, Settings, load
 from rustploy_agent.errors import AgentError
 
 USER = "rustploy"
-#: Commands of root's that the audit trail has, under these names.
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -42,8 +43,9 @@ class Database(peewee.SqliteDatabase):  # type: ignore[misc]
 
     def forget_idle(self) -> None:
         """Gives back the memory of connections that nobody uses."""
-        while self._idle:
-            super()._close(self._idle.pop())
+        with contextlib.suppress(IndexError):
+            while True:
+                super()._close(self._idle.pop())
         with self._looking:
             if self._looker is not None:
                 super()._close(self._looker)
@@ -68,7 +70,10 @@ class Database(peewee.SqliteDatabase):  # type: ignore[misc]
             self.version()
 
     def _connect(self) -> Any:
-        return self._idle.pop() if self._idle else super()._connect()
+        try:
+            return self._idle.pop()
+        except IndexError:  # not looked at before: another thread may take or forget the last one meanwhile
+            return super()._connect()
 
     def _close(self, connection: Any) -> None:
         if len(self._idle) < MOST_IDLE:

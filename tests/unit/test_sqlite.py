@@ -193,3 +193,24 @@ def test_a_database_that_cannot_be_read_is_told_at_the_latest_after_the_given_ti
     database.check(60)
     with pytest.raises(peewee.OperationalError):
         database.check()
+
+
+def test_connections_are_forgotten_while_others_take_them() -> None:
+    """A deployment that ends gives memory back; a request in that moment must not end in an internal error."""
+    over, failed = threading.Event(), []
+
+    def ask() -> None:
+        while not over.is_set():
+            try:
+                database.execute_sql("SELECT 1")
+                rest()
+            except Exception as error:
+                failed.append(error)
+
+    threads = [beside(ask) for _ in range(4)]
+    for _ in range(300):
+        database.forget_idle()
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
