@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from flask import Response, request
 
 #: What a 304 says again, for caches that keep the answer it stands for.
@@ -16,8 +14,7 @@ def tag(response: Response) -> Response:
     readable = response.status_code == 200 and not response.is_streamed and response.mimetype == "application/json"
     if not readable or "Cache-Control" in headers or request.method not in ("GET", "HEAD"):
         return response
-    if "ETag" not in headers:
-        headers.add("ETag", digest(response))
+    response.add_etag()
     # Never answered from a cache without asking: what is true now is asked from systemd, and rights may have ended.
     headers.add("Cache-Control", "private, no-cache")
     headers.add("Vary", "Authorization, Cookie")
@@ -26,10 +23,6 @@ def tag(response: Response) -> Response:
         if request.if_none_match.contains_weak(known or ""):
             return _unchanged(response)
     return response
-
-
-def digest(response: Response) -> str:
-    return f'"{hashlib.sha1(response.get_data()).hexdigest()}"'
 
 
 def _unchanged(response: Response) -> Response:

@@ -13,7 +13,6 @@ from typing import Any
 
 from flask import Response, current_app, g, request
 
-from rustploy_agent.api.conditional import digest
 from rustploy_agent.api.resource import integer_argument
 from rustploy_agent.errors import InvalidRequest
 from rustploy_agent.remembered import Remembered
@@ -61,7 +60,8 @@ def remembered(read: Callable[[], dict[str, Any]]) -> Response:
 
 def _written(document: dict[str, Any]) -> tuple[bytes, str]:
     answer = current_app.json.response(document)
-    return answer.data, digest(answer)
+    answer.add_etag()
+    return answer.data, answer.headers["ETag"]
 
 
 def _beyond(by: tuple[Any, ...], after: list[Any], newest_first: bool) -> Any:
