@@ -66,13 +66,15 @@ def launch(
 
 
 def relaunch(run: Run, release: Release, slot: str) -> None:
-    """One after the other: of several that serve HTTP only one is away at a time."""
-    for process in instances.of_release(run.app, release):
+    """Until all are healthy, one after the other: of several that serve HTTP only one is away at a time."""
+    processes = instances.of_release(run.app, release)
+    for process in processes:
         unit = instances.unit(run.app, process, slot)
         run.systemd.restart(unit)
         _wait_until_up(run, unit)
         if process.type == WEB:
             become_healthy(run, release, slot, [process])
+    become_healthy(run, release, slot, [process for process in processes if process.type != WEB])
 
 
 def _wait_until_up(run: Run, unit: str) -> None:

@@ -50,7 +50,6 @@ def restart(app: App, core: Core) -> App:
             raise Conflict("the app is stopped; start it", code="app_stopped")
         try:
             activation.relaunch(run, release, str(run.app.active_slot))
-            activation.become_healthy(run, release, str(run.app.active_slot))
         except DeploymentFailed as error:
             raise failed(error) from None
     return again(app)
