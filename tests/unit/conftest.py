@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import gc
 import os
 import pwd
@@ -122,15 +121,15 @@ def _leave_no_work(manager: Manager) -> None:
     until(lambda: not models.Deployment.select().where(models.Deployment.status == "deploying").exists())
 
 
-@functools.cache
-def _routes() -> Flask:
-    """Compiling the routes takes longer than most tests."""
-    return create_app(None)  # type: ignore[arg-type]
+#: Compiling the routes takes longer than most tests, so it is done once.
+_made: list[Flask] = []
 
 
 @pytest.fixture
 def api(core: Core) -> Flask:
-    app = _routes()
+    if not _made:
+        _made.append(create_app(core))
+    (app,) = _made
     app.extensions["rustploy"] = core
     audit.listen()
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import peewee
@@ -23,8 +24,8 @@ def other_process(settings: Settings) -> sqlite3.Connection:
     return sqlite3.connect(settings.paths.database, isolation_level=None)
 
 
-def beside(action: object) -> threading.Thread:
-    thread = threading.Thread(target=action)  # type: ignore[arg-type]
+def beside(action: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=action)
     thread.start()
     return thread
 
