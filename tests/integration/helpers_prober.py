@@ -2,7 +2,6 @@
 
 import http.client
 import threading
-import time
 from types import TracebackType
 
 PAUSE = 0.02
@@ -34,9 +33,10 @@ class Prober:
         self._thread.join(30)
 
     def _run(self) -> None:
-        while not self._over.is_set():
+        """Once more at the end, so that what was waited for inside has been seen."""
+        while not self._over.wait(PAUSE):
             self._once()
-            time.sleep(PAUSE)
+        self._once()
 
     def _once(self) -> None:
         """The last good port first; it once more at the end, as it may have begun to serve after its first turn."""
