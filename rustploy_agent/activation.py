@@ -145,7 +145,7 @@ def become_healthy(run: Run, release: Release, slot: str, only: list[Process] | 
         check = health.HealthCheck(port, owner, **wishes)
         try:
             run.log(check.wait(_Watch(run, unit)))
-            if health.exposed(port):
+            if check.exposed:
                 run.log(EXPOSED.format(port=port), priority=4)
         except health.Unhealthy as error:
             which = f"instance {process.number} of {process.type}: " if process.number > 1 else ""

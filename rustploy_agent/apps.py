@@ -141,6 +141,7 @@ def import_repository(
             if new and not _waits_for_its_key(error, request):
                 take_back(app, found, settings, systemd, applier)
             raise
+        worker.stand_by(app)
     updated: App = App.get_by_id(app.id)
     return updated
 

@@ -127,6 +127,7 @@ class Settings:
     streams: int
     concurrency: int
     attempts: int
+    standby_minutes: int
     timeouts: Timeouts
     schemes: tuple[str, ...]
     file_root: str | None
@@ -158,6 +159,7 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
         streams=listen.optional("streams", integer(0, 512), 64),
         concurrency=deployments.optional("concurrency", integer(1, 32), 2),
         attempts=deployments.optional("attempts", integer(1, 10), 3),
+        standby_minutes=deployments.optional("standby_minutes", integer(0, 60), 10),
         timeouts=Timeouts(
             fetch=timeouts.optional("fetch_seconds", integer(1, 3600), 120),
             build=timeouts.optional("build_seconds", integer(1, 3600), 900),

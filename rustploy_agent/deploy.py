@@ -97,6 +97,7 @@ class Source:
 
 def fetch(run: Run, meanwhile: Callable[[], None]) -> Source:
     run.step("fetch")
+    run.jobs += ("fetch",)
     app, deployment = run.app, run.deployment
     if not app.repository:
         raise DeploymentFailed(
@@ -213,6 +214,7 @@ def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Fu
 
 def build_job(run: Run, source: Source) -> dict[str, Any]:
     """What the build unit made of the checkout. It may link to what finished slugs hold, unless all is to be anew."""
+    run.jobs += ("build",)
     seconds = run.settings.timeouts.build
     kept = [] if run.deployment.force_rebuild else releases.finished_slugs(run.app)
     job = {

@@ -127,7 +127,8 @@ def _git(_: Settings) -> Trouble:
 
 
 def _port(settings: Settings) -> Trouble:
-    owners, port = listeners(settings.listen_port), settings.listen_port
+    port = settings.listen_port
+    owners = {one.owner for one in listeners(port)}
     state = process.run(["systemctl", "show", "--property=ActiveState", "--value", units.SOCKET], seconds=10).strip()
     if owners == {PID_1} and state == "active":
         return None
@@ -145,7 +146,7 @@ def _ingress(settings: Settings) -> Trouble:
     tls = settings.ingress.tls != "off"
     own = pwd.getpwnam("rustploy-ingress").pw_uid
     for port in [settings.ingress.http_port, *([settings.ingress.https_port] if tls else [])]:
-        owners = listeners(port)
+        owners = {one.owner for one in listeners(port)}
         if owners - {own}:
             return (
                 f"another program listens on port {port}",

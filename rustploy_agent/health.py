@@ -8,8 +8,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 LOOPBACK = "127.0.0.1"
 PROBE_SECONDS = 5
@@ -67,7 +68,8 @@ def _first_line(connection: socket.socket, deadline: float) -> bytes:
 class HealthCheck:
     """Probes until healthy, out of time, or `interrupted` (which raises by itself) objects.
 
-    The pauses grow from 5 ms to half a second, unless an interval was chosen.
+    The pauses grow from 5 ms to half a second, unless an interval was chosen. `exposed` says afterwards whether the app
+    also accepts connections from other hosts.
     """
 
     port: int
@@ -76,6 +78,7 @@ class HealthCheck:
     timeout_seconds: float
     status: int | None = None
     interval_seconds: float | None = None
+    exposed: bool = field(default=False, init=False)
 
     def wait(self, interrupted: Callable[[], None]) -> str:
         """What was seen, as a sentence; raises Unhealthy when the time is over."""
@@ -92,11 +95,13 @@ class HealthCheck:
                     # A last try that the deadline cut short says less than what was seen before.
                     if not answer.timed_out or left >= PROBE_SECONDS or tries == 1:
                         seen = answer.outcome
-                # Only then, for it takes the kernel longer than the request: it goes through all sockets of the host.
-                if answer.healthy and listeners(self.port) != {self.owner}:
+                if answer.healthy:
+                    # Only then: the kernel goes through all sockets of the host, which takes longer than the request.
+                    accepting = listeners(self.port)
+                    if {one.owner for one in accepting} == {self.owner}:
+                        self.exposed = any(one.exposed for one in accepting)
+                        return f"{self.address} answered {seen} after {time.monotonic() - started:.2f} s"
                     seen = "another user's process listens on the port"
-                elif answer.healthy:
-                    return f"{self.address} answered {seen} after {time.monotonic() - started:.2f} s"
             time.sleep(min(max(0.005, elapsed / 24), 0.5))
         tried = f"{tries} tries, the last: {seen}" if tries else f"{seen} on {LOOPBACK}:{self.port}, the app's $PORT"
         raise Unhealthy(f"GET {self.address} was not healthy within {self.timeout_seconds:g} s; {tried}")
@@ -110,14 +115,16 @@ class Unhealthy(Exception):
     pass
 
 
-def listeners(port: int) -> set[int]:
-    """User ids of the sockets that accept TCP connections to `port` (proc_net(5); needs the host's user namespace)."""
-    return {uid for _, local, uid in _sockets(LISTEN) if local == port}
+class Listener(NamedTuple):
+    """A socket that accepts TCP connections: its user's id, and whether other hosts than this one reach it."""
+
+    owner: int
+    exposed: bool
 
 
-def exposed(port: int) -> bool:
-    """Whether connections to `port` are accepted from other hosts."""
-    return any(not _address(address).is_loopback for address, local, _ in _sockets(LISTEN) if local == port)
+def listeners(port: int) -> list[Listener]:
+    """Of all addresses (proc_net(5); needs the host's user namespace)."""
+    return [Listener(owner, _is_exposed(address)) for address, local, owner in _sockets(LISTEN) if local == port]
 
 
 def connections(*ports: int) -> int:
@@ -125,13 +132,13 @@ def connections(*ports: int) -> int:
     return sum(local in ports for _, local, _ in _sockets(ESTABLISHED))
 
 
-def _address(written: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """As the tables write it: words of four bytes in the machine's order."""
+def _is_exposed(written: str) -> bool:
+    """An address as the tables have it: words of four bytes in the machine's order."""
     raw = bytes.fromhex(written)
     if sys.byteorder == "little":
         raw = b"".join(raw[word : word + 4][::-1] for word in range(0, len(raw), 4))
     found = ipaddress.ip_address(raw)
-    return getattr(found, "ipv4_mapped", None) or found
+    return not (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 def _sockets(state: str) -> list[tuple[str, int, int]]:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rustploy_agent import files
+from rustploy_agent import files, standby
 from rustploy_agent.errors import DeploymentFailed
 from rustploy_agent.fields import Fields, boolean, integer
 from rustploy_agent.names import BUILDPACK, commit_sha
@@ -37,16 +37,19 @@ def run(
 
     `meanwhile` is called once the unit is on its way.
     """
-    written = app_path / "jobs" / "job.json"
-    files.replace(written, json.dumps(job).encode(), durable=False)
+    kind = result.removesuffix(".json")
+    written = standby.job_file(app_path, kind)
     pause = partial(_pause, app_path / "results" / result, _identity(app_path / "results" / result))
     try:
-        systemd.restart(unit)  # one that somebody left running ends first
+        with standby.waiting(systemd, unit, written) as waits:
+            files.replace(written, json.dumps(job).encode(), durable=False)
+        if not waits:
+            systemd.restart(unit)  # one that somebody left running ends first
         meanwhile()
-        _await_end(systemd, unit, result.removesuffix(".json"), seconds, stop_waiting, pause)
+        _await_end(systemd, unit, kind, seconds, stop_waiting, pause)
     finally:
         written.unlink(missing_ok=True)  # a repository's address may have a token in it
-    return read(app_path / "results" / result, app_path.name, job, result.removesuffix(".json"))
+    return read(app_path / "results" / result, app_path.name, job, kind)
 
 
 def _await_end(
@@ -57,7 +60,7 @@ def _await_end(
     stop_waiting: Callable[[], bool],
     pause: Callable[[float], None],
 ) -> None:
-    state = systemd.settle(unit, seconds + GRACE_SECONDS, stop_waiting, pause)
+    state = systemd.settle(unit, seconds + GRACE_SECONDS, stop_waiting, pause, ended=True)
     if state is None:
         systemd.stop_and_wait(unit, 2 * GRACE_SECONDS)
         if stop_waiting():

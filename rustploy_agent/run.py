@@ -39,6 +39,8 @@ class Run:
     deployment: Deployment
     #: What a healthy end will have come to: a new build serves, or one that was kept.
     outcome: str = "released"
+    #: What needed a unit of its own so far, `fetch` and `build`.
+    jobs: tuple[str, ...] = ()
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from rustploy_agent import activation, events, files, releases, routing, scaling, slots
+from rustploy_agent import activation, events, files, releases, routing, scaling, slots, standby
 from rustploy_agent.apps import remove
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -66,7 +66,11 @@ def _interrupted(run: Run) -> None:
 
 
 def _stop_leftovers(settings: Settings, systemd: Systemd, applier: Applier, app: App) -> None:
-    """After the switch the deployment is healthy, but its old slot may still run, and slugs may wait for removal."""
+    """After the switch the deployment is healthy, but its old slot may still run, and slugs may wait for removal.
+
+    What waits for the next fetch was set up by another version, perhaps, or with other settings.
+    """
+    standby.dismiss(settings, systemd, app.name)
     releases.discard_unfinished(app, settings.paths.app(app.name) / "slugs")
     last = Deployment.select().where(Deployment.app == app).order_by(Deployment.created_at_unix_ms.desc()).first()
     idle_files = slots.of_slot(settings.paths.app(app.name), app.idle_slot)

@@ -55,6 +55,11 @@ class UnitState:
         return self.job == 0 and self.active not in ("activating", "deactivating", "reloading")
 
     @property
+    def ended(self) -> bool:
+        """It does not run any more, and is not about to."""
+        return self.settled and self.active in ("inactive", "failed")
+
+    @property
     def restarting(self) -> bool:
         return self.sub.startswith("auto-restart")
 
@@ -116,15 +121,17 @@ class Systemd:
         seconds: float,
         stop_waiting: Callable[[], bool] = lambda: False,
         pause: Callable[[float], None] = pause_in_proportion,
+        *,
+        ended: bool = False,
     ) -> UnitState | None:
         """The unit's state once nothing is under way; None when the time is over or `stop_waiting` says so.
 
-        `pause` is called between two looks with the seconds that were waited so far.
+        With `ended`, also what runs is waited for. `pause` is called between two looks with the seconds waited so far.
         """
         started = time.monotonic()
         while True:
             state = self.state(unit)
-            if state.settled or state.restarting:
+            if state.ended if ended else state.settled or state.restarting:
                 return state
             waited = time.monotonic() - started
             if waited >= seconds or stop_waiting():

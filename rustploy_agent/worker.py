@@ -21,6 +21,7 @@ from rustploy_agent.leftovers import Leftovers
 from rustploy_agent.memory import give_back
 from rustploy_agent.models import App, DatabaseError, Deployment, database, rest
 from rustploy_agent.run import Run, passing
+from rustploy_agent.standby import Standby
 from rustploy_agent.systemd import Systemd
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Worker:
         self._threads: list[threading.Thread] = []
         self._stopping = False
         self._leftovers = Leftovers(self.hold)
+        self._standby = Standby(settings, systemd, self.hold)
 
     def start(self) -> None:
         for number in range(self._settings.concurrency):
@@ -53,6 +55,7 @@ class Worker:
         for thread in self._threads:
             thread.join()
         self._leftovers.stop()
+        self._standby.stop()
 
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)
@@ -115,6 +118,10 @@ class Worker:
         finally:
             self._release(app_id)
 
+    def stand_by(self, app: App) -> None:
+        """For the app's next deployment; while it is held."""
+        self._standby.ready(app, ("fetch",))
+
     def _release(self, app_id: str) -> None:
         with self._changed:
             self._busy.discard(app_id)
@@ -123,7 +130,8 @@ class Worker:
     def _work(self) -> None:
         while (deployment := self._take()) is not None:
             try:
-                self._end(deployment)
+                run = self._end(deployment)
+                self._standby.ready(run.app, run.jobs)
             except Exception:
                 log.exception("deployment %s ended in an internal error", deployment.id)
                 self._fail_somehow(deployment)
@@ -168,7 +176,7 @@ class Worker:
                 self._changed.wait(None if pause is None else max(0.01, (pause - now_ms()) / 1000))
         return None
 
-    def _end(self, deployment: Deployment) -> None:
+    def _end(self, deployment: Deployment) -> Run:
         run = Run(self._settings, self._systemd, self._applier, deployment.app, deployment)
         self._runs[deployment.id] = run
         if Deployment.get_by_id(deployment.id).cancel_requested:
@@ -188,6 +196,7 @@ class Worker:
                     "internal_error", f"internal error ({type(error).__name__}); see journalctl -u rustploy-agent"
                 ),
             )
+        return run
 
     def _fail(self, run: Run, error: DeploymentFailed) -> None:
         """Cleans up first, so that who reads `failed` finds nothing left over."""

@@ -33,7 +33,7 @@ INHERITED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY
 
 
 def main(app: str, places: Places) -> None:
-    asked, message = job.parse(job.read_regular(places.job), app)
+    asked, message = job.parse(job.await_regular(places.build_job), app)
     log = StepLog("build", app, asked.deployment_id)
     try:
         built = perform(asked, job.build_of(message), places, log)

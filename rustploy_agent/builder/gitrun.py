@@ -23,7 +23,7 @@ class Git:
     def __init__(self, directory: str, environment: Mapping[str, str]) -> None:
         os.environ.clear()
         os.environ.update(environment)
-        self._execute: Any = command_runner()(directory).execute
+        self._execute: Any = load()(directory).execute
 
     def run(self, command: str, arguments: list[str], **environment: str) -> bytes:
         """Standard output of a git command (small ones only); GitFailed when it does not end with 0."""
@@ -61,7 +61,7 @@ class Git:
             raise GitFailed(command, status, b"".join(said).decode("utf-8", "replace"))
 
 
-def command_runner() -> Any:
+def load() -> Any:
     """git.cmd.Git without what git/__init__.py and gitdb/__init__.py load: an object model, unused here, in 30 ms."""
     for package in ("git", "gitdb"):
         found = importlib.util.find_spec(package)

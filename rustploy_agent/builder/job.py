@@ -5,6 +5,7 @@ Pure except for `read_regular`, `read_optional` and `write_atomically`. Imports 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -58,7 +59,7 @@ class Build(NamedTuple):
 
 def parse(document: bytes, app: str) -> tuple[Job, dict[str, Any]]:
     """The job's head, and the whole object for `fetch_of` or `build_of`; ValueError names the wrong field."""
-    message = _object(document, "job.json")
+    message = _object(document, "job")
     if message.get("version") != 1:
         raise ValueError("version: must be 1")
     if message.get("app") != app or not APP_NAME.fullmatch(app) or "--" in app:
@@ -111,6 +112,15 @@ def refusal(asked: Job, refused: Refused) -> dict[str, Any]:
     if refused.exit_status is not None:
         answer["exit_status"] = refused.exit_status
     return answer
+
+
+def await_regular(path: str) -> bytes:
+    """`read_regular` once there is no pipe any more in the place of the file (rustploy_agent/standby.py)."""
+    with contextlib.suppress(FileNotFoundError):
+        while stat.S_ISFIFO(os.lstat(path).st_mode):
+            with open(path, "rb") as pipe:
+                pipe.read()  # nothing ever comes; it ends when the file is there
+    return read_regular(path)
 
 
 def read_regular(path: str, limit: int = MESSAGE_LIMIT) -> bytes:

@@ -19,8 +19,12 @@ class Places(NamedTuple):
         return cls(f"/var/lib/rustploy/apps/{app}", "/usr/lib/rustploy-agent/buildpacks")
 
     @property
-    def job(self) -> str:
-        return f"{self.app_root}/jobs/job.json"
+    def fetch_job(self) -> str:
+        return f"{self.app_root}/jobs/fetch.json"
+
+    @property
+    def build_job(self) -> str:
+        return f"{self.app_root}/jobs/build.json"
 
     @property
     def fetch_result(self) -> str:

@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-from rustploy_agent.builder import buildpack, deploykey, fetchfailure, inspection, job
+from rustploy_agent.builder import buildpack, deploykey, fetchfailure, gitrun, inspection, job
 from rustploy_agent.builder.bring import Source, bring
 from rustploy_agent.builder.checkout import SPARE_BYTES, check_out
 from rustploy_agent.builder.fetchfailure import GitFailed
@@ -31,7 +31,8 @@ class DeadlineExceeded(BaseException):
 
 
 def main(app: str, places: Places) -> None:
-    asked, message = job.parse(job.read_regular(places.job), app)
+    gitrun.load()  # while there may be time for it
+    asked, message = job.parse(job.await_regular(places.fetch_job), app)
     log = StepLog("fetch", app, asked.deployment_id)
     try:
         fetch = job.fetch_of(message)

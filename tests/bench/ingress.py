@@ -41,13 +41,8 @@ def measure(machine: Machine, subjects: list[Subject], pairs: int) -> None:
     print(COLUMNS.format("", "app", "ingress", "nginx", "ingress/app", "ingress/nginx"), flush=True)
     for app in deployed.values():
         rates(machine, app, pairs)
-    gaps, switches = [], []
-    for subject in subjects:
-        gap, switch = deployments(machine, subject, deployed[subject.name], pairs)
-        gaps.append(gap)
-        switches.append(switch)
-    show(gaps, "deploying", "calm")
-    show(switches, "switched", "start-up")
+    show([gaps(machine, subject, deployed[subject.name], pairs) for subject in subjects], "deploying", "calm")
+    show([switches(machine, subject, deployed[subject.name], pairs) for subject in subjects], "switched", "start-up")
 
 
 def _deployed(machine: Machine, subject: Subject) -> Deployed:
@@ -80,19 +75,28 @@ def wrk(machine: Machine, port: int, host: str) -> float:
     return float(rate[1])
 
 
-def deployments(machine: Machine, subject: Subject, deployed: Deployed, pairs: int) -> tuple[Comparison, Comparison]:
-    """Warm ones: the longest time without an answer over that of a calm while, and POST to switched over a start."""
-    gap, switch = Comparison(subject.name, None), Comparison(subject.name, SWITCH_AIM)
+def gaps(machine: Machine, subject: Subject, deployed: Deployed, pairs: int) -> Comparison:
+    """The longest time without an answer during a warm deployment, over that of a calm while."""
+    comparison = Comparison(subject.name, None)
     for number in range(2, pairs + 2):
         machine.repositories.commit(f"bench-{subject.name}", subject.edition(number))
         with Visitor(machine, deployed.name) as busy:
-            switch.ours.append(deployed.deploy(number))
+            deployed.deploy(number)
         with Visitor(machine, deployed.name) as calm:
             time.sleep(busy.seconds)
-        gap.ours.append(busy.longest)
-        gap.others.append(calm.longest)
-        switch.others.append(start(machine, deployed, number))
-    return gap, switch
+        comparison.ours.append(busy.longest)
+        comparison.others.append(calm.longest)
+    return comparison
+
+
+def switches(machine: Machine, subject: Subject, deployed: Deployed, pairs: int) -> Comparison:
+    """From POST to the new page, warm, over a start of the app's unit; without visitors, who would slow down both."""
+    comparison = Comparison(subject.name, SWITCH_AIM)
+    for number in range(pairs + 2, 2 * pairs + 2):
+        machine.repositories.commit(f"bench-{subject.name}", subject.edition(number))
+        comparison.ours.append(deployed.deploy(number))
+        comparison.others.append(start(machine, deployed, number))
+    return comparison
 
 
 class Visitor:

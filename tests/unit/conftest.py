@@ -51,7 +51,11 @@ def settings(tmp_path: Path, share: Path) -> config.Settings:
         (tmp_path / name).mkdir()
     paths = config.Paths(state=tmp_path, library=TREE, share=share, run=tmp_path / "run")
     first = 21000 + os.getpid() % 80 * 100  # two runs at once do not meet
-    document = {"apps": {"ports": {"first": first, "last": first + 99}}, "disk": {"min_free_mib": 0}}
+    document = {
+        "apps": {"ports": {"first": first, "last": first + 99}},
+        "deployments": {"standby_minutes": 0},  # tests count what units are asked to do; test_standby.py has it on
+        "disk": {"min_free_mib": 0},
+    }
     return dataclasses.replace(config.parse(document), paths=paths)
 
 

@@ -134,10 +134,29 @@ class Manager:
             answer["removed_slugs"].append(slug)
 
     def rustploy_fetch(self, unit: Unit, app: str) -> None:
+        if self._stands_by(unit, app, "fetch", self._fetch_later):
+            return
         if self.gate.is_set():
-            return self._fetch(app)
+            self._fetch(app)
+            return
         unit.active, unit.sub = "activating", "start"
         threading.Thread(target=self._fetch_later, args=(unit, app), daemon=True).start()
+
+    def _stands_by(self, unit: Unit, app: str, kind: str, go_on: Callable[[Unit, str], None]) -> bool:
+        """The program waits at a pipe, and goes on when there is a job."""
+        job, name = self.state / "apps" / app / "jobs" / f"{kind}.json", f"rustploy-{kind}@{app}.service"
+        if not job.is_fifo():
+            return False
+
+        def wait() -> None:
+            while job.is_fifo() and self.units.get(name) is unit:
+                time.sleep(0.002)
+            if job.exists() and self.units.get(name) is unit:
+                go_on(unit, app)
+
+        unit.active, unit.sub = "active", "running"
+        threading.Thread(target=wait, daemon=True).start()
+        return True
 
     def _fetch_later(self, unit: Unit, app: str) -> None:
         self.gate.wait(20)
@@ -146,7 +165,7 @@ class Manager:
             unit.active, unit.sub = "inactive", "dead"
 
     def _fetch(self, app: str) -> None:
-        home, job = self.state / "apps" / app, self._job(app)
+        home, job = self.state / "apps" / app, self._job(app, "fetch")
         answer = {
             "version": 1,
             "deployment_id": job["deployment_id"],
@@ -163,7 +182,11 @@ class Manager:
         (home / "results" / "fetch.json").write_text(json.dumps(answer))
 
     def rustploy_build(self, unit: Unit, app: str) -> None:
-        job = self._job(app)
+        if not self._stands_by(unit, app, "build", self._build):
+            self._build(unit, app)
+
+    def _build(self, unit: Unit, app: str) -> None:
+        job = self._job(app, "build")
         answer = {
             "version": 1,
             "deployment_id": job["deployment_id"],
@@ -174,6 +197,7 @@ class Manager:
             "bytes": 1000,
         } | self.built
         (self.state / "apps" / app / "results" / "build.json").write_text(json.dumps(answer))
+        unit.active, unit.sub = "inactive", "dead"
 
     def rustploy_task(self, unit: Unit, app: str) -> None:
         if self._command(app, "task") != "true":
@@ -207,8 +231,8 @@ class Manager:
         text = (self.state / "apps" / app / "slots" / f"{name}.env").read_text()
         return shlex.split(text.rpartition("rustploy_command=")[2])[0]
 
-    def _job(self, app: str) -> dict[str, Any]:
-        job: dict[str, Any] = json.loads((self.state / "apps" / app / "jobs" / "job.json").read_bytes())
+    def _job(self, app: str, kind: str) -> dict[str, Any]:
+        job: dict[str, Any] = json.loads((self.state / "apps" / app / "jobs" / f"{kind}.json").read_bytes())
         self.jobs.append(job)
         return job
 

@@ -52,16 +52,16 @@ class Workshop:
             path = self.checkout / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        return self._run("buildpack", "build.json", {"build": {"buildpack": buildpack, "timeout_seconds": 60} | asked})
+        return self._run("buildpack", "build", {"build": {"buildpack": buildpack, "timeout_seconds": 60} | asked})
 
     def _new_slug(self) -> None:
         self.slug_id = str(uuid.uuid4())
         self.checkout = self.root / "slugs" / self.slug_id / "app"
         self.checkout.parent.mkdir(parents=True)
 
-    def _run(self, program: str, result: str, parts: dict[str, Any]) -> dict[str, Any]:
+    def _run(self, program: str, kind: str, parts: dict[str, Any]) -> dict[str, Any]:
         head = {"version": 1, "deployment_id": str(uuid.uuid4()), "app": "blog", "slug_id": self.slug_id}
-        (self.root / "jobs" / "job.json").write_text(json.dumps(head | parts))
+        (self.root / "jobs" / f"{kind}.json").write_text(json.dumps(head | parts))
         argv = [
             sys.executable,
             "-I",
@@ -73,7 +73,7 @@ class Workshop:
         ]
         self.done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
         assert self.done.returncode == 0, self.done.stderr
-        answer: dict[str, Any] = json.loads((self.root / "results" / result).read_text())
+        answer: dict[str, Any] = json.loads((self.root / "results" / f"{kind}.json").read_text())
         assert answer["deployment_id"] == head["deployment_id"]
         return answer
 

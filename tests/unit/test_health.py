@@ -169,7 +169,7 @@ def test_a_cancelled_deployment_is_not_waited_for() -> None:
 
 def test_connections_and_listeners_are_counted_by_port(app: Callable[[App], int]) -> None:
     port = app(lambda connection: None)
-    assert health.listeners(port) == {os.geteuid()}
+    assert health.listeners(port) == [health.Listener(os.geteuid(), exposed=False)]
     before = health.connections(port)
     with socket.create_connection(("127.0.0.1", port)):
         assert health.connections(port) == before + 1
@@ -193,7 +193,7 @@ def test_an_app_that_other_hosts_can_reach_is_seen(address: str, family: socket.
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listening.bind((address, 0))
         listening.listen()
-        assert health.exposed(listening.getsockname()[1]) is exposed
+        assert [one.exposed for one in health.listeners(listening.getsockname()[1])] == [exposed]
 
 
 def test_where_nothing_listened_is_said() -> None:

@@ -61,4 +61,4 @@ def test_a_password_in_the_clone_url_lies_sealed_and_is_fetched_with(admin: Clie
     app = App.get()
     assert "s3cret" not in str(app.repository)
     assert repository.address(app, settings.paths) == url
-    assert not (settings.paths.app("blog") / "jobs" / "job.json").exists()
+    assert not list((settings.paths.app("blog") / "jobs").iterdir())
