@@ -158,6 +158,7 @@ def fetch_job(run: Run, job: dict[str, Any], meanwhile: Callable[[], None] = lam
         seconds=run.settings.timeouts.fetch,
         stop_waiting=run.cancelled.is_set,
         meanwhile=meanwhile,
+        ran_nothing=True,
     )
 
 

@@ -68,7 +68,7 @@ def _first_line(connection: socket.socket, deadline: float) -> bytes:
 class HealthCheck:
     """Probes until healthy, out of time, or `interrupted` (which raises by itself) objects.
 
-    The pauses grow from 5 ms to half a second, unless an interval was chosen. `exposed` says afterwards whether the app
+    The pauses grow from 2 ms to half a second, unless an interval was chosen. `exposed` says afterwards whether the app
     also accepts connections from other hosts.
     """
 
@@ -102,7 +102,7 @@ class HealthCheck:
                         self.exposed = any(one.exposed for one in accepting)
                         return f"{self.address} answered {seen} after {time.monotonic() - started:.2f} s"
                     seen = "another user's process listens on the port"
-            time.sleep(min(max(0.005, elapsed / 24), 0.5))
+            time.sleep(min(max(0.002, elapsed / 24), 0.5))
         tried = f"{tries} tries, the last: {seen}" if tries else f"{seen} on {LOOPBACK}:{self.port}, the app's $PORT"
         raise Unhealthy(f"GET {self.address} was not healthy within {self.timeout_seconds:g} s; {tried}")
 

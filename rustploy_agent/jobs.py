@@ -32,21 +32,24 @@ def run(
     seconds: float,
     stop_waiting: Callable[[], bool],
     meanwhile: Callable[[], None] = lambda: None,
+    ran_nothing: bool = False,
 ) -> dict[str, Any]:
     """The unit's result for this job, checked; DeploymentFailed with the result's own code when it was refused.
 
-    `meanwhile` is called once the unit is on its way.
+    `meanwhile` is called once the unit is on its way. With `ran_nothing` of the repository, what may be left of the
+    unit when the result is there can do no harm, and its end is not waited for.
     """
     kind = result.removesuffix(".json")
     written = standby.job_file(app_path, kind)
-    pause = partial(_pause, app_path / "results" / result, _identity(app_path / "results" / result))
+    appears = partial(_appears, app_path / "results" / result, _identity(app_path / "results" / result))
     try:
         with standby.waiting(systemd, unit, written) as waits:
             files.replace(written, json.dumps(job).encode(), durable=False)
         if not waits:
             systemd.restart(unit)  # one that somebody left running ends first
         meanwhile()
-        _await_end(systemd, unit, kind, seconds, stop_waiting, pause)
+        if not (appears(0) and ran_nothing):
+            _await_end(systemd, unit, kind, seconds, stop_waiting, appears)
     finally:
         written.unlink(missing_ok=True)  # a repository's address may have a token in it
     return read(app_path / "results" / result, app_path.name, job, kind)
@@ -58,7 +61,7 @@ def _await_end(
     step: str,
     seconds: float,
     stop_waiting: Callable[[], bool],
-    pause: Callable[[float], None],
+    pause: Callable[[float], object],
 ) -> None:
     state = systemd.settle(unit, seconds + GRACE_SECONDS, stop_waiting, pause, ended=True)
     if state is None:
@@ -73,12 +76,13 @@ def _await_end(
         raise DeploymentFailed(code, f"{unit} {ended}")
 
 
-def _pause(result: Path, before: object, waited: float) -> None:
+def _appears(result: Path, before: object, waited: float) -> bool:
     """Looks for the result, with which the unit ends, instead of asking systemd while that is busy setting it up."""
     deadline = time.monotonic() + ASK_SECONDS
     while _identity(result) == before and time.monotonic() < deadline:
         time.sleep(min(max(0.002, waited / 32), ASK_SECONDS))
     time.sleep(0.001)
+    return _identity(result) != before
 
 
 def _identity(path: Path) -> object:

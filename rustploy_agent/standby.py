@@ -56,13 +56,14 @@ class Standby:
         if before is not None and before.name != app.name:
             self._dismiss(before)
         for kind in kinds:
-            job = job_file(self._settings.paths.app(app.name), kind)
+            job, unit = job_file(self._settings.paths.app(app.name), kind), UNITS[kind](app.name)
             try:
                 if not job.is_fifo():  # else somebody may wait at it
+                    self._systemd.settle(unit, STOP_SECONDS, ended=True)
                     job.unlink(missing_ok=True)
                     os.mkfifo(job)
                     job.chmod(0o640)
-                self._systemd.start(UNITS[kind](app.name))
+                self._systemd.start(unit)
             except (OSError, SystemdError) as error:
                 log.warning("nothing waits for the next %s of %s: %s", kind, app.name, error)
 
