@@ -155,11 +155,18 @@ class Deployments:
         )
 
     def running(self, app: str) -> list[str]:
-        """Units of the app that run or are on their way, asked from systemd."""
+        """Units of the app that are at work or on their way to it, asked from systemd; not what waits for a job."""
         states = "--state=active,activating,deactivating,reloading"
         patterns = [f"rustploy-{kind}@{app}{end}.service" for kind, end in _UNITS]
         listed = self.machine.run(["systemctl", "list-units", "--plain", "--no-legend", "--full", states, *patterns])
-        return sorted(line.split()[0] for line in listed.stdout.splitlines())
+        found = {line.split()[0] for line in listed.stdout.splitlines()}
+        return sorted(found - self.standing_by(app))
+
+    def standing_by(self, app: str) -> set[str]:
+        """Units that wait for the app's next deployment, if they run."""
+        jobs = f"/var/lib/rustploy/apps/{app}/jobs"
+        pipes = self.machine.run(["find", jobs, "-type", "p", "-printf", "%f "], check=False).stdout.split()
+        return {f"rustploy-{pipe.removesuffix('.json')}@{app}.service" for pipe in pipes}
 
     def slugs(self, app: str) -> list[str]:
         return sorted(self.machine.run(["ls", f"/var/lib/rustploy/apps/{app}/slugs"]).stdout.split())
