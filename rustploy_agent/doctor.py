@@ -168,7 +168,7 @@ def _caddy(_: Settings) -> Trouble:
 
 
 def _user(_: Settings) -> Trouble:
-    return None if os.geteuid() == 0 else ("not run as root", "sudo rustploy-agent doctor")
+    return None if os.geteuid() == 0 else ("not run as root", "run it as root: rustploy-agent doctor")
 
 
 CHECKS: dict[str, Callable[[Settings], Trouble]] = {

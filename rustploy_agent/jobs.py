@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import pwd
+import stat
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rustploy_agent import files, standby
 from rustploy_agent.errors import DeploymentFailed
 from rustploy_agent.fields import Fields, boolean, integer
 from rustploy_agent.names import BUILDPACK, commit_sha
-from rustploy_agent.systemd import Systemd
+from rustploy_agent.systemd import Systemd, pause_in_proportion
 
 #: The unit's own deadline comes first, so that it can say what was too slow.
 GRACE_SECONDS = 15
@@ -40,19 +40,19 @@ def run(
     unit when the result is there can do no harm, and its end is not waited for.
     """
     kind = result.removesuffix(".json")
-    written = standby.job_file(app_path, kind)
-    appears = partial(_appears, app_path / "results" / result, _identity(app_path / "results" / result))
+    written, left = standby.job_file(app_path, kind), _Result(app_path / "results" / result)
     try:
         with standby.waiting(systemd, unit, written) as waits:
             files.replace(written, json.dumps(job).encode(), durable=False)
         if not waits:
             systemd.restart(unit)  # one that somebody left running ends first
         meanwhile()
-        if not (appears(0) and ran_nothing):
-            _await_end(systemd, unit, kind, seconds, stop_waiting, appears)
+        left.pause(0)
+        if not (ran_nothing and left.is_there):
+            _await_end(systemd, unit, kind, seconds, stop_waiting, left.pause)
     finally:
         written.unlink(missing_ok=True)  # a repository's address may have a token in it
-    return read(app_path / "results" / result, app_path.name, job, kind)
+    return read(left.path, app_path.name, job, kind)
 
 
 def _await_end(
@@ -76,21 +76,42 @@ def _await_end(
         raise DeploymentFailed(code, f"{unit} {ended}")
 
 
-def _appears(result: Path, before: object, waited: float) -> bool:
-    """Looks for the result, with which the unit ends, instead of asking systemd while that is busy setting it up."""
-    deadline = time.monotonic() + ASK_SECONDS
-    while _identity(result) == before and time.monotonic() < deadline:
-        time.sleep(min(max(0.002, waited / 32), ASK_SECONDS))
-    time.sleep(0.001)
-    return _identity(result) != before
+class _Result:
+    """The file that a unit leaves when it is done, seen from before its start.
 
+    What runs in a build may write there as well, so who depends on the unit's end must ask systemd.
+    """
 
-def _identity(path: Path) -> object:
-    try:
-        about = path.lstat()
-    except OSError:
-        return None
-    return about.st_ino, about.st_mtime_ns
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._before = self._identity()
+        self._seen = False
+
+    @property
+    def is_there(self) -> bool:
+        return self._identity() not in (None, self._before)
+
+    def pause(self, waited: float) -> None:
+        """Between two looks at systemd: until the file is there, for asking keeps systemd from setting the unit up.
+
+        That shortens one pause only; a build that writes the file early must not have systemd asked all the time.
+        """
+        if self._seen:
+            pause_in_proportion(waited)
+            return
+        deadline = time.monotonic() + ASK_SECONDS
+        while not self.is_there and time.monotonic() < deadline:
+            time.sleep(min(max(0.002, waited / 32), ASK_SECONDS))
+        self._seen = self.is_there
+        time.sleep(0.001)
+
+    def _identity(self) -> tuple[int, int] | None:
+        """None unless it is a regular file."""
+        try:
+            about = self.path.lstat()
+        except OSError:
+            return None
+        return (about.st_ino, about.st_mtime_ns) if stat.S_ISREG(about.st_mode) else None
 
 
 def read(path: Path, app: str, job: dict[str, Any], step: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def serve(settings: Settings) -> NoReturn:
     server = Server(create_app(core), sockets, settings.threads + settings.streams, channel)
     end = functools.partial(_end, core, server)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end, name="drain", daemon=True).start())
+    server.wake_on_signals()
     core.worker.start()
     core.routing.watch()
     notify("READY=1")

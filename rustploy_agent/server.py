@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
@@ -80,6 +82,15 @@ class Server:
         """Until `close`. Waitress's own loop would wake for its maintenance without any connection to maintain."""
         while self._map:
             wasyncore.poll(MAINTENANCE_SECONDS if self._channels() else None, self._map)
+
+    def wake_on_signals(self) -> None:
+        """Has the loop turn when a signal came, to the main thread only, so that its handler in Python runs.
+
+        The kernel may give a signal to any thread, as it does when a host shuts down and has stopped them all before.
+        """
+        descriptor: int = self._doors[0].trigger.trigger
+        os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(descriptor)
 
     def turns(self, seconds: float) -> bool:
         """Whether the loop comes around. Not a request of our own: any app may take all connections there are."""

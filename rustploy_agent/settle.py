@@ -25,6 +25,8 @@ def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
         run = Run(settings, systemd, applier, deployment.app, deployment)
         _guarded(f"deployment {deployment.id}", partial(_interrupted, run))
     for app in list(App.select().where(~App.deleting)):
+        # What waits for a job was set up by another version, perhaps, or with other settings.
+        _guarded(f"jobs of {app.name}", partial(standby.dismiss, settings, systemd, app.name))
         _guarded(f"app {app.name}", partial(_stop_leftovers, settings, systemd, applier, app))
     for app in list(App.select().where(App.deleting)):
         _guarded(f"removal of {app.name}", partial(remove, app, settings, systemd, applier))
@@ -66,11 +68,7 @@ def _interrupted(run: Run) -> None:
 
 
 def _stop_leftovers(settings: Settings, systemd: Systemd, applier: Applier, app: App) -> None:
-    """After the switch the deployment is healthy, but its old slot may still run, and slugs may wait for removal.
-
-    What waits for the next fetch was set up by another version, perhaps, or with other settings.
-    """
-    standby.dismiss(settings, systemd, app.name)
+    """After the switch the deployment is healthy, but its old slot may still run, and slugs may wait for removal."""
     releases.discard_unfinished(app, settings.paths.app(app.name) / "slugs")
     last = Deployment.select().where(Deployment.app == app).order_by(Deployment.created_at_unix_ms.desc()).first()
     idle_files = slots.of_slot(settings.paths.app(app.name), app.idle_slot)

@@ -140,7 +140,7 @@ class Systemd:
 
     def stop_and_wait(self, unit: str, seconds: float) -> None:
         state: UnitState | None = self.state(unit)
-        if state is not None and state.active not in ("inactive", "failed"):
+        if state is not None and not state.ended:
             self.stop(unit)
             state = self.settle(unit, seconds)
         if state is None:
@@ -151,9 +151,9 @@ class Systemd:
     def stop_all(self, units: list[str], seconds: float) -> None:
         """At once, for each may take its time to let requests end."""
         states = self.states(units) if units else {}
-        up = [unit for unit, state in states.items() if state.active != "inactive"]
+        up = [unit for unit, state in states.items() if not state.ended or state.active == "failed"]
         for unit in up:
-            if states[unit].active != "failed":
+            if not states[unit].ended:
                 self.stop(unit)
         for unit in up:
             self.stop_and_wait(unit, seconds)

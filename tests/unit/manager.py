@@ -6,9 +6,12 @@ digest of what it read, fetch and build leave results, an app's unit serves HTTP
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import re
+import select
 import shlex
 import shutil
 import threading
@@ -52,6 +55,8 @@ class Manager:
     refused: dict[str, str] = field(default_factory=dict)
     instead: dict[str, str] = field(default_factory=dict)
     apply_error: str | None = None
+    build_goes_on: bool = False
+    asked: int = 0
     applied: int = 0
     calls: list[tuple[str, str]] = field(default_factory=list)
     jobs: list[dict[str, Any]] = field(default_factory=list)
@@ -90,6 +95,7 @@ class Manager:
         self.units[name] = Unit()
 
     def ListUnitsByNames(self, names: list[str], *, timeout: float) -> list[tuple[Any, ...]]:
+        self.asked += 1
         found = []
         for name in names:
             unit = self.units.get(name, Unit())
@@ -150,13 +156,24 @@ class Manager:
 
         def wait() -> None:
             while job.is_fifo() and self.units.get(name) is unit:
-                time.sleep(0.002)
+                with contextlib.suppress(FileNotFoundError):
+                    self._read(job, lambda: self.units.get(name) is unit)
             if job.exists() and self.units.get(name) is unit:
                 go_on(unit, app)
 
         unit.active, unit.sub = "active", "running"
         threading.Thread(target=wait, daemon=True).start()
         return True
+
+    @staticmethod
+    def _read(pipe: Path, wanted: Callable[[], bool]) -> None:
+        """Until somebody has opened the other end and closed it again."""
+        descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        poller = select.poll()
+        poller.register(descriptor)
+        while wanted() and not poller.poll(10):
+            pass
+        os.close(descriptor)
 
     def _fetch_later(self, unit: Unit, app: str) -> None:
         self.gate.wait(20)
@@ -179,7 +196,7 @@ class Manager:
         answer["known"] = answer["commit"] in job["fetch"]["known_commits"]
         if answer["ok"] and not answer["known"]:
             (home / "slugs" / job["slug_id"] / "app").mkdir(exist_ok=True)
-        (home / "results" / "fetch.json").write_text(json.dumps(answer))
+        leave(home / "results" / "fetch.json", answer)
 
     def rustploy_build(self, unit: Unit, app: str) -> None:
         if not self._stands_by(unit, app, "build", self._build):
@@ -196,8 +213,8 @@ class Manager:
             "release": "default_process_types:\n  web: answer 200\n",
             "bytes": 1000,
         } | self.built
-        (self.state / "apps" / app / "results" / "build.json").write_text(json.dumps(answer))
-        unit.active, unit.sub = "inactive", "dead"
+        leave(self.state / "apps" / app / "results" / "build.json", answer)
+        unit.active, unit.sub = ("active", "running") if self.build_goes_on else ("inactive", "dead")
 
     def rustploy_task(self, unit: Unit, app: str) -> None:
         if self._command(app, "task") != "true":
@@ -235,6 +252,13 @@ class Manager:
         job: dict[str, Any] = json.loads((self.state / "apps" / app / "jobs" / f"{kind}.json").read_bytes())
         self.jobs.append(job)
         return job
+
+
+def leave(result: Path, answer: dict[str, Any]) -> None:
+    """As the programs do it: whole, or not there."""
+    beside = result.with_name(f".{result.name}")
+    beside.write_text(json.dumps(answer))
+    beside.rename(result)
 
 
 def serve(port: int, status: int) -> ThreadingHTTPServer:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import http.client
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -17,6 +20,7 @@ from tests.unit.waiting import until
 
 pytestmark = pytest.mark.processes
 SLOW_SECONDS = 0.5
+TREE = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -92,6 +96,31 @@ def test_the_loop_is_seen_to_turn(slow: Flask) -> None:
     assert standing.turns(10)
     standing.close()
     loop.join(10)
+
+
+#: Its main thread sits in the loop; the signal is given to another one, as the kernel may do with any.
+STOPPED_BY_ANOTHER_THREAD = """
+import os, signal, sys, threading, time
+sys.path.insert(0, sys.argv[1])
+from flask import Flask
+from rustploy_agent.listening import own
+from rustploy_agent.server import Server
+server = Server(Flask("idle"), [own(("127.0.0.1", 0))], threads=4)
+signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+server.wake_on_signals()
+def stop():
+    time.sleep(0.3)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    time.sleep(60)
+threading.Thread(target=stop, daemon=True).start()
+server.run()
+"""
+
+
+def test_a_signal_that_another_thread_got_ends_the_agent_too() -> None:
+    """Else a host that shuts down, where the agent's unit was masked, waits a minute and a half for it."""
+    argv = [sys.executable, "-c", STOPPED_BY_ANOTHER_THREAD, str(TREE)]
+    assert subprocess.run(argv, timeout=20, check=False).returncode == 7
 
 
 class Together:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from rustploy_agent import apps, config, settle
+from rustploy_agent import apps, config, settle, standby
 from rustploy_agent.builder import job
 from rustploy_agent.core import Core
 from rustploy_agent.models import App, Deployment
-from tests.unit.manager import COMMIT, Manager
+from tests.unit.manager import COMMIT, Manager, Unit
 from tests.unit.waiting import ended, until
 
 pytestmark = pytest.mark.processes
@@ -102,22 +105,33 @@ def test_after_a_while_nothing_waits_any_more(
     core: Core, manager: Manager, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the memory is gone until the next deployment, which may be next year's."""
-    timers: list[threading.Timer] = []
-    real = threading.Timer
-
-    def timer(seconds: float, *rest: object) -> threading.Timer:
-        assert seconds == 600
-        timers.append(real(0.3, *rest))  # type: ignore[arg-type]
-        return timers[-1]
-
-    monkeypatch.setattr(threading, "Timer", timer)
     deployed(core, app)
-    assert waiting(manager) == {FETCH, BUILD}
-    with core.worker.hold(app.id, 1):
-        timers[0].join()
-        assert waiting(manager) == {FETCH, BUILD}, "not while something is done with the app"
-    until(lambda: waiting(manager) == set())
+    standing = core.worker._standby
+    standing.tidy()
+    assert waiting(manager) == {FETCH, BUILD}, "it is not time yet"
+    later = time.monotonic() + 601
+    with monkeypatch.context() as patched:
+        patched.setattr(standby, "time", SimpleNamespace(monotonic=lambda: later))
+        with core.worker.hold(app.id, 1):
+            standing.tidy()
+            assert waiting(manager) == {FETCH, BUILD}, "not while something is done with the app"
+            assert standing._timer is not None and standing._timer.interval == standby.AGAIN_SECONDS
+        standing.tidy()
+        assert (waiting(manager), standing._timer) == (set(), None)
     assert deployed(core, app).status == "healthy"
+
+
+def test_two_apps_that_end_together_leave_only_the_latest_waiting(
+    core: Core, manager: Manager, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one is still held when the other takes its place, and must not be forgotten."""
+    monkeypatch.setattr(standby, "AGAIN_SECONDS", 0.05)
+    deployed(core, app)
+    shop = made(core, "shop")
+    with core.worker.hold(app.id, 1):
+        deployed(core, shop)
+        assert waiting(manager) >= {FETCH, BUILD, "rustploy-fetch@shop.service"}
+    until(lambda: waiting(manager) == {"rustploy-fetch@shop.service", "rustploy-build@shop.service"})
 
 
 def test_what_waits_and_is_killed_is_not_waited_for(core: Core, manager: Manager, app: App) -> None:
@@ -155,13 +169,52 @@ def test_a_removed_app_leaves_nothing_that_waits(core: Core, manager: Manager, a
 def test_a_full_disk_costs_the_next_deployment_a_moment_only(
     core: Core, manager: Manager, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: Path) -> None:
+    tried: list[Path] = []
+
+    def full(path: Path) -> None:
+        tried.append(path)
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(os, "mkfifo", full)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "mkfifo", full)
+        with core.worker.hold(app.id, 1):
+            core.worker.stand_by(app)
+    assert (len(tried), waiting(manager)) == (1, set())
+    assert deployed(core, app).status == "healthy"
+
+
+def test_what_is_still_at_work_is_not_taken_for_something_that_waits(
+    core: Core, manager: Manager, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next job would be left with a program that never looks at it, until its deadline."""
+    monkeypatch.setattr(standby, "STOP_SECONDS", 0.05)
+    manager.units[FETCH] = Unit("active", "running")
     with core.worker.hold(app.id, 1):
         core.worker.stand_by(app)
+    assert not list((core.settings.paths.app("blog") / "jobs").iterdir())
+
+
+def test_a_job_that_a_crash_left_does_not_lie_about(core: Core, manager: Manager, app: App) -> None:
+    """It may hold the repository's token."""
+    left = core.settings.paths.app("blog") / "jobs" / "fetch.json"
+    left.write_text("{}")
+    manager.units[FETCH] = Unit("active", "running")
+    settle.settle(core.settings, core.systemd, core.applier)
+    assert not left.exists()
     assert waiting(manager) == set()
+
+
+def opened_by_both(path: Path) -> int:
+    """Its other end, once somebody reads."""
+    opened: list[int] = []
+
+    def is_read() -> bool:
+        with contextlib.suppress(OSError):  # ENXIO: nobody yet
+            opened.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(opened)
+
+    until(is_read)
+    return opened[0]
 
 
 def test_the_program_waits_for_its_job_and_takes_nothing_else_for_it(tmp_path: Path) -> None:
@@ -170,10 +223,10 @@ def test_the_program_waits_for_its_job_and_takes_nothing_else_for_it(tmp_path: P
     os.mkfifo(path)
     waiter = threading.Thread(target=lambda: found.append(job.await_regular(str(path))), daemon=True)
     waiter.start()
-    os.close(os.open(path, os.O_RDWR))
-    waiter.join(0.1)
+    os.close(opened_by_both(path))
+    waiter.join(0.05)
     assert waiter.is_alive()
-    pipe = os.open(path, os.O_RDWR)
+    pipe = opened_by_both(path)
     (tmp_path / "new").write_bytes(COMMIT.encode())
     (tmp_path / "new").rename(path)
     os.close(pipe)

@@ -89,15 +89,60 @@ def test_the_new_process_is_set_up_while_the_source_is_fetched(
     assert not (core.settings.paths.app("blog") / "slots" / "web-b.env").exists()
 
 
-def test_a_result_is_not_used_before_its_unit_has_ended(core: Core, app: App, deploy: Deploy, manager: Manager) -> None:
+def test_a_builds_result_is_not_used_before_its_unit_has_ended(
+    core: Core, app: App, deploy: Deploy, manager: Manager
+) -> None:
     """Else a build that goes on after its result could change what was sealed after it was looked at."""
+    manager.build_goes_on = True
+    deployment = Deployment(app=app)
+    core.worker.enqueue(deployment)
+    until(lambda: manager.units.get("rustploy-build@blog.service", Unit()).active == "active")
+    time.sleep(0.5)
+    assert Deployment.get_by_id(deployment.id).step == "build"
+    manager.units["rustploy-build@blog.service"].active = "inactive"
+    assert ended(deployment.id).status == "healthy"
+
+
+def test_a_result_that_a_build_leaves_early_does_not_have_systemd_asked_all_the_time(
+    core: Core, app: App, deploy: Deploy, manager: Manager
+) -> None:
+    """PID 1, which every app of the host needs, would be busy as long as a hostile build wants it to."""
+    manager.build_goes_on = True
+    deployment = Deployment(app=app)
+    core.worker.enqueue(deployment)
+    until(lambda: manager.units.get("rustploy-build@blog.service", Unit()).active == "active")
+    before = manager.asked
+    time.sleep(0.5)
+    assert manager.asked - before < 200
+    manager.units["rustploy-build@blog.service"].active = "inactive"
+    assert ended(deployment.id).status == "healthy"
+
+
+def test_a_fetchs_result_is_used_at_once(core: Core, app: App, deploy: Deploy, manager: Manager) -> None:
+    """It ran nothing of anybody, and its unit's end takes systemd a moment that everybody would wait for."""
     manager.gate.clear()
     deployment = Deployment(app=app)
     core.worker.enqueue(deployment)
     until(lambda: manager.units.get("rustploy-fetch@blog.service", Unit()).active == "activating")
     manager._fetch("blog")
-    time.sleep(0.5)
-    assert Deployment.get_by_id(deployment.id).step == "fetch"
+    assert ended(deployment.id).status == "healthy"
+    manager.units["rustploy-fetch@blog.service"] = Unit()
+
+
+def test_what_a_build_leaves_in_the_place_of_a_fetchs_result_is_not_taken_for_it(
+    core: Core, app: App, deploy: Deploy, manager: Manager
+) -> None:
+    """A directory that the fetch must clear away first changes as it does so; each deployment after it would fail."""
+    manager.gate.clear()
+    result = core.settings.paths.app("blog") / "results" / "fetch.json"
+    result.mkdir()
+    (result / "something").touch()
+    deployment = Deployment(app=app)
+    core.worker.enqueue(deployment)
+    until(lambda: manager.units.get("rustploy-fetch@blog.service", Unit()).active == "activating")
+    (result / "something").unlink()
+    time.sleep(0.1)
+    result.rmdir()
     manager.gate.set()
     assert ended(deployment.id).status == "healthy"
 
