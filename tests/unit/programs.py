@@ -40,7 +40,7 @@ class Workshop:
             "timeout_seconds": 30,
             "known_commits": [],
         }
-        return self._run("source", "fetch.json", {"fetch": fetch | asked})
+        return self._run("source", "fetch", {"fetch": fetch | asked})
 
     def build(self, files: Mapping[str, str] | Path, buildpack: str | None, **asked: Any) -> dict[str, Any]:
         """Result of a build of these files in a new slug."""

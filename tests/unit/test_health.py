@@ -133,7 +133,7 @@ def test_the_chosen_interval_lies_between_two_requests(app: Callable[[App], int]
         saying(b"HTTP/1.1 503 Later\r\n\r\n" if len(asked) < 2 else b"HTTP/1.1 200 OK\r\n\r\n")(connection)
 
     check(app(answer), seconds=10, interval_seconds=1).wait(lambda: None)
-    assert len(asked) == 2 and 1 <= asked[1] - asked[0] < 2
+    assert len(asked) == 2 and 0.9 < asked[1] - asked[0] < 2  # the server notes when its thread runs
 
 
 def test_a_listener_of_another_user_is_not_the_app(app: Callable[[App], int]) -> None:

@@ -42,13 +42,14 @@ def test_a_connection_is_used_again_by_whoever_comes_next() -> None:
 
 def test_no_more_connections_are_kept_than_a_quiet_agent_needs() -> None:
     """Each of many threads that once served a crowd would keep half a megabyte for ever."""
-    inside, leave = threading.Barrier(9), threading.Event()
+    inside, leave, one_at_a_time = threading.Barrier(9), threading.Event(), threading.Lock()
 
     def serve() -> None:
         database.connection()
         inside.wait(10)
         leave.wait(10)
-        rest()
+        with one_at_a_time:
+            rest()
 
     threads = [beside(serve) for _ in range(8)]
     inside.wait(10)
