@@ -22,6 +22,7 @@ from tests.unit.manager import Manager, Unit
 from tests.unit.waiting import ended, until
 
 pytestmark = pytest.mark.processes
+BUILD = "rustploy-build@blog.service"
 Deploy = Callable[..., Deployment]
 
 
@@ -89,33 +90,39 @@ def test_the_new_process_is_set_up_while_the_source_is_fetched(
     assert not (core.settings.paths.app("blog") / "slots" / "web-b.env").exists()
 
 
+def building(core: Core, app: App, manager: Manager) -> Deployment:
+    """A deployment whose build has left its result, and goes on until `built`."""
+    manager.build_goes_on = True
+    deployment = Deployment(app=app)
+    core.worker.enqueue(deployment)
+    until(lambda: manager.units.get(BUILD, Unit()).active == "active")
+    return deployment
+
+
+def built(manager: Manager, deployment: Deployment) -> Deployment:
+    manager.units[BUILD].active = "inactive"
+    return ended(deployment.id)
+
+
 def test_a_builds_result_is_not_used_before_its_unit_has_ended(
     core: Core, app: App, deploy: Deploy, manager: Manager
 ) -> None:
     """Else a build that goes on after its result could change what was sealed after it was looked at."""
-    manager.build_goes_on = True
-    deployment = Deployment(app=app)
-    core.worker.enqueue(deployment)
-    until(lambda: manager.units.get("rustploy-build@blog.service", Unit()).active == "active")
+    deployment = building(core, app, manager)
     time.sleep(0.5)
     assert Deployment.get_by_id(deployment.id).step == "build"
-    manager.units["rustploy-build@blog.service"].active = "inactive"
-    assert ended(deployment.id).status == "healthy"
+    assert built(manager, deployment).status == "healthy"
 
 
 def test_a_result_that_a_build_leaves_early_does_not_have_systemd_asked_all_the_time(
     core: Core, app: App, deploy: Deploy, manager: Manager
 ) -> None:
     """PID 1, which every app of the host needs, would be busy as long as a hostile build wants it to."""
-    manager.build_goes_on = True
-    deployment = Deployment(app=app)
-    core.worker.enqueue(deployment)
-    until(lambda: manager.units.get("rustploy-build@blog.service", Unit()).active == "active")
+    deployment = building(core, app, manager)
     before = manager.asked
     time.sleep(0.5)
     assert manager.asked - before < 200
-    manager.units["rustploy-build@blog.service"].active = "inactive"
-    assert ended(deployment.id).status == "healthy"
+    assert built(manager, deployment).status == "healthy"
 
 
 def test_a_fetchs_result_is_used_at_once(core: Core, app: App, deploy: Deploy, manager: Manager) -> None:
