@@ -43,7 +43,10 @@ def stop(app: App, core: Core) -> App:
 
 
 def restart(app: App, core: Core) -> App:
-    """Visitors that come meanwhile wait at the ingress for a while; requests under way are ended by the app's stop."""
+    """Visitors that come meanwhile wait at the ingress for a while; requests under way are ended by the app's stop.
+
+    Those with a body get 502 meanwhile: Caddy reads it once, so it cannot try again.
+    """
     with core.worker.hold(app.id, HOLD_SECONDS):
         run, release = _active(app, core)
         if run.app.stopped:
