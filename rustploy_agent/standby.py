@@ -98,10 +98,14 @@ class Standby:
         return one.app.id == self._latest and time.monotonic() < one.until
 
     def _end(self, one: Waiting) -> bool:
-        """Not while the app is being deployed: then it may be at work."""
+        """Not while the app is being deployed: then it may be at work. Of a removed one nothing is left to end.
+
+        An app made later with its name is another one, whose units are nobody's to stop here.
+        """
         try:
             with self._hold(one.app.id, 0):
-                dismiss(self._settings, self._systemd, one.app.name, one.kind)
+                if App.select().where(App.id == one.app.id).exists():
+                    dismiss(self._settings, self._systemd, one.app.name, one.kind)
         except Conflict:
             return False
         except Exception as error:

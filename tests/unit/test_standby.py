@@ -166,6 +166,26 @@ def test_a_removed_app_leaves_nothing_that_waits(core: Core, manager: Manager, a
     assert waiting(manager) == set()
 
 
+def test_an_app_made_anew_with_the_name_of_a_removed_one_is_left_alone(
+    core: Core, manager: Manager, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of what waited for the removed one would end the build of the other."""
+    deployed(core, app)
+    apps.delete(app, core.settings, core.systemd, core.applier, core.worker)
+    again = made(core, "blog")
+    manager.build_goes_on = True
+    deployment = Deployment(app=again, force_rebuild=True)
+    core.worker.enqueue(deployment)
+    until(lambda: manager.units.get(BUILD, Unit()).active == "active")
+    later = time.monotonic() + 601
+    with monkeypatch.context() as patched:
+        patched.setattr(standby, "time", SimpleNamespace(monotonic=lambda: later))
+        core.worker._standby.tidy()
+    assert BUILD in manager.running()
+    manager.units[BUILD].active = "inactive"
+    assert ended(deployment.id).status == "healthy"
+
+
 def test_a_full_disk_costs_the_next_deployment_a_moment_only(
     core: Core, manager: Manager, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
