@@ -1,4 +1,4 @@
-"""What waits for an app's next deployment: in the sandbox, of no use to anybody else, and gone when it should be."""
+"""What waits for an app's next deployment does that one, and is gone when it should be."""
 
 from collections.abc import Iterator
 
