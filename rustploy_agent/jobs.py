@@ -61,7 +61,7 @@ def _await_end(
     step: str,
     seconds: float,
     stop_waiting: Callable[[], bool],
-    pause: Callable[[float], object],
+    pause: Callable[[float], None],
 ) -> None:
     state = systemd.settle(unit, seconds + GRACE_SECONDS, stop_waiting, pause, ended=True)
     if state is None:

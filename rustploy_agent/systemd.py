@@ -120,7 +120,7 @@ class Systemd:
         unit: str,
         seconds: float,
         stop_waiting: Callable[[], bool] = lambda: False,
-        pause: Callable[[float], object] = pause_in_proportion,
+        pause: Callable[[float], None] = pause_in_proportion,
         *,
         ended: bool = False,
     ) -> UnitState | None:

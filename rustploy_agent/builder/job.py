@@ -1,6 +1,7 @@
 """What the agent asks of the fetch and build programs, and what they answer: reading, validating, writing.
 
-Pure except for `read_regular`, `read_optional` and `write_atomically`. Imports little: short-lived programs use it.
+Pure except for `await_regular`, `read_regular`, `read_optional` and `write_atomically`. Imports little: short-lived
+programs use it.
 """
 
 from __future__ import annotations
