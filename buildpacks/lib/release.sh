@@ -3,7 +3,7 @@
 
 # release::begin BUILD_DIR: our directory, empty; a repository may not bring its own.
 release::begin() {
-	rm -rf -- "$1/.rustploy"
+	if [[ -e $1/.rustploy || -L $1/.rustploy ]]; then rm -rf -- "$1/.rustploy"; fi
 	mkdir -- "$1/.rustploy"
 	printf 'default_process_types:\n' >"$1/.rustploy/release.yaml"
 }
@@ -25,9 +25,11 @@ release::print() {
 
 # profile::write BUILD_DIR NAME: standard input becomes .profile.d/NAME.sh, sourced in the app's directory before its command.
 profile::write() {
+	local script
+	IFS= read -r -d '' script || :
 	rm -f -- "$1/.profile.d/$2.sh"
 	mkdir -p -- "$1/.profile.d"
-	cat >"$1/.profile.d/$2.sh"
+	printf '%s' "$script" >"$1/.profile.d/$2.sh"
 }
 
 # procfile::has BUILD_DIR TYPE

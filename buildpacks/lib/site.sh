@@ -16,7 +16,7 @@ site::root() {
 # site::configure BUILD_DIR DIR: writes .rustploy/site.json and the web process that serves it.
 #   No dot files, except below /.well-known; 404.html for what is missing; 200.html instead, for single-page apps.
 site::configure() {
-	local build=$1 root=$1
+	local build=$1 root=$1 json
 	if [[ $2 != . ]]; then root=$1/$2; fi
 	local hidden="\".*\", \"$build/Procfile\", \"$build/rustploy.yaml\"" routes='' fallback='' errors=''
 	if [[ -d $root/.well-known && ! -L $root/.well-known ]]; then
@@ -32,7 +32,7 @@ site::configure() {
         {"handler": "rewrite", "uri": "/404.html"},
         {"handler": "file_server", "root": "'$root'", "hide": ['$hidden'], "status_code": 404}]}]}'
 	fi
-	cat >"$build/.rustploy/site.json" <<-JSON
+	IFS= read -r -d '' json <<-JSON || :
 		{
 		  "admin": {"disabled": true, "config": {"persist": false}},
 		  "storage": {"module": "file_system", "root": "/tmp/caddy"},
@@ -47,5 +47,6 @@ site::configure() {
 		  }}}}
 		}
 	JSON
+	printf '%s' "$json" >"$build/.rustploy/site.json"
 	release::process "$build" web "exec /usr/bin/caddy run --config .rustploy/site.json"
 }

@@ -136,8 +136,8 @@ class Mirror(NamedTuple):
             raise Refused("fetch_failed", "git fetch left no object id behind")
         return found.decode(), not rest.lstrip(b"\t").startswith(b"branch ")
 
-    def environment(self, remote: Remote) -> dict[str, str]:
-        """All that git sees. GIT_ALLOW_PROTOCOL wins over any configuration."""
+    def environment(self, remote: Remote | None) -> dict[str, str]:
+        """All that git sees; without a remote it can reach none. GIT_ALLOW_PROTOCOL wins over any configuration."""
         kept = ("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
         return {name: os.environ[name] for name in kept if name in os.environ} | {
             "PATH": "/usr/bin:/bin",
@@ -150,7 +150,7 @@ class Mirror(NamedTuple):
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ASKPASS": "/bin/false",
             "SSH_ASKPASS": "/bin/false",
-            "GIT_ALLOW_PROTOCOL": remote.scheme,
+            "GIT_ALLOW_PROTOCOL": remote.scheme if remote else "",
             "GIT_SSH_COMMAND": self.ssh_command(),
             "GIT_SSH_VARIANT": "ssh",
             "GIT_PYTHON_REFRESH": "quiet",

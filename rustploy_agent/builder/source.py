@@ -43,6 +43,7 @@ def main(app: str, places: Places) -> None:
         log.line(f"{refused.code}: {refused.message}", priority=3)
         answer = job.refusal(asked, refused)
     job.write_atomically(places.fetch_result, answer)
+    tidy(Mirror(places.mirror))
 
 
 def within_deadline(asked: Job, fetch: Fetch, places: Places, log: StepLog) -> dict[str, Any]:
@@ -96,7 +97,6 @@ def deliver(source: Source, asked: Job, places: Places) -> dict[str, Any]:
     found = inspection.inspect(app, source.fetch.build_mode, places.buildpacks)
     source.log.line(f"buildpack: {found.buildpack or 'none matches'}")
     built = build_at_once(source, asked, found.buildpack, app, places)
-    tidy(source)
     return {"commit": commit, "known": False, "built": built} | found._asdict()
 
 
@@ -159,11 +159,14 @@ def obtain(source: Source, app: str) -> tuple[str, bool]:
     return commit, False
 
 
-def tidy(source: Source) -> None:
-    """Every fetch leaves a pack; many of them make git slow. Old branches' objects go with it."""
-    if source.mirror.packs > MOST_PACKS:
+def tidy(mirror: Mirror) -> None:
+    """Every fetch leaves a pack; many of them make git slow. Old branches' objects go with it.
+
+    Nobody waits for it. A fetch that comes meanwhile ends it, and finds what it was doing cleared away.
+    """
+    if mirror.packs > MOST_PACKS:
         with contextlib.suppress(GitFailed):
-            source.git.run("gc", ["--quiet", "--prune=now"])
+            Git(mirror.root, mirror.environment(None)).run("gc", ["--quiet", "--prune=now"])
 
 
 if __name__ == "__main__":

@@ -470,3 +470,20 @@ def test_however_its_keys_are_spelled_a_script_does_not_run_beside_the_deploy_ke
     fetched = workshop.fetch(repository.url, file_root=str(tmp_path))
     assert (fetched["ok"], fetched["buildpack"], fetched["built"]) == (True, "node", None)
     assert not (workshop.checkout / "trapped").exists()
+
+
+def test_a_mirror_of_many_packs_is_tidied_up_once_the_answer_is_there(
+    workshop: Workshop, repository: Repository
+) -> None:
+    """Each fetch leaves one; git looks into all of them for each object, so deployments would get slower for ever."""
+    repository.commit({"a": "1"})
+    workshop.fetch(repository.url)
+    packs = workshop.root / "mirror" / "repository.git" / "objects" / "pack"
+    (pack,) = packs.glob("*.pack")
+    for number in range(60):
+        for file in (pack, pack.with_suffix(".idx")):
+            shutil.copy(file, packs / f"pack-{number:040x}{file.suffix}")
+    second = repository.commit({"a": "2"})
+    assert workshop.fetch(repository.url)["commit"] == second
+    assert len(list(packs.glob("*.pack"))) == 1
+    assert workshop.fetch(repository.url)["commit"] == second, "the mirror is of use as before"

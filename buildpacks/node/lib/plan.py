@@ -1,7 +1,7 @@
 """What to do with a Node app: reads package.json and prints shell assignments for bin/compile.
 
-`python3 -I -S plan.py BUILD_DIR HOST_NODE_VERSION`, the version empty when the host has no node, `unasked` when
-nothing depends on it.
+`run BUILD_DIR HOST_NODE_VERSION`, the version empty when the host has no node, `unasked` when nothing depends on it.
+What is slow to load is loaded where it is needed: small deployments wait for this program.
 Names printed: node_specifier (for pip; empty: the host's node will do), manager, install (none, locked or loose),
 omit_dev, has_build, prune, cacheable, cache_key, start.
 """
@@ -12,10 +12,10 @@ import json
 import os
 import re
 import sys
-from typing import Any
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import noderange
+TYPE_CHECKING = False  # what type checkers take for typing's, without loading typing
+if TYPE_CHECKING:
+    from typing import Any
 
 LOCKFILES = (
     ("package-lock.json", "npm"),
@@ -41,6 +41,7 @@ def plan(package: dict[str, Any], files: frozenset[str], host_version: str, lock
     build = "build" in scripts
     needed = wanted or bool(package.get("workspaces"))
     install = "none" if not needed else "locked" if lockfile else "loose"
+    cacheable = install == "locked" and _cacheable(package, scripts)
     return {
         "node_specifier": node_specifier(package, host_version),
         "manager": manager,
@@ -48,8 +49,8 @@ def plan(package: dict[str, Any], files: frozenset[str], host_version: str, lock
         "omit_dev": _flag(not build),
         "has_build": _flag(build),
         "prune": _flag(build and has_dev and install != "none"),
-        "cacheable": _flag(install == "locked" and _cacheable(package, scripts)),
-        "cache_key": cache_key(package, lock),
+        "cacheable": _flag(cacheable),
+        "cache_key": cache_key(package, lock) if cacheable else "",
         "start": start_command(package, scripts, files),
     }
 
@@ -57,14 +58,16 @@ def plan(package: dict[str, Any], files: frozenset[str], host_version: str, lock
 def node_specifier(package: dict[str, Any], host_version: str) -> str:
     """Empty when the host's node is in the range of engines.node, or there is no range."""
     asked = _strings(package.get("engines")).get("node", "").strip()
+    if not asked:
+        return "" if host_version else DEFAULT_SPECIFIER
+    import noderange
+
     try:
         intervals = noderange.parse(asked)
     except ValueError as error:
         raise Wrong(f"package.json: engines.node: {error}") from None
     if not intervals:
         raise Wrong(f"package.json: engines.node: no version is in {asked!r}")
-    if not asked:
-        return "" if host_version else DEFAULT_SPECIFIER
     if host_version and any(noderange.version(host_version) in interval for interval in intervals):
         return ""
     return max(intervals).pip_specifier()
@@ -148,8 +151,8 @@ def main(build_dir: str, host_version: str) -> None:
     sys.stdout.write("".join(f"{name}={_quoted(value)}\n" for name, value in assignments.items()))
 
 
-if __name__ == "__main__":
+def run(build_dir: str, host_version: str) -> None:
     try:
-        main(*sys.argv[1:])
+        main(build_dir, host_version)
     except Wrong as wrong:
         sys.exit(str(wrong))

@@ -18,7 +18,7 @@ runtime::host() {
 
 # runtime::provide BUILD_DIR CACHE SPECIFIER: puts node on PATH, and into BUILD_DIR/.node when it is not the host's.
 runtime::provide() {
-	rm -rf -- "$1/.node"
+	if [[ -e $1/.node || -L $1/.node ]]; then rm -rf -- "$1/.node"; fi
 	if [[ -z $3 ]]; then return; fi
 	runtime::fetch "$2" "$3"
 	local origin=''
