@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import pwd
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from rustploy_agent import environment, events, health, instances, journal, releases, routes, routing, slots, units
+from rustploy_agent import (
+    environment,
+    events,
+    health,
+    instances,
+    readiness,
+    releases,
+    routes,
+    routing,
+    slots,
+    sockets,
+    units,
+)
 from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import DeploymentFailed
 from rustploy_agent.models import NO_ERROR, App, Process, Release, database
 from rustploy_agent.ports import WEB
 from rustploy_agent.run import Run
 
-#: A process without a port counts as healthy when it has stayed up so long.
-STAY_UP_SECONDS = 3
 START_SECONDS = 30
 STOP_SECONDS = 60
-#: Lines of an app quoted in a failure, and how long journald may take to store those of a process that just ended.
-LAST_LINES, JOURNAL_SECONDS = 10, 0.3
 #: What the ingress has decided for the old slot just before the switch, it has connected to after so long.
 HANDOVER_SECONDS = 0.5
-
-
-EXPOSED = (
-    "the app listens on port {port} of every address of this host, so it can be reached from outside without the "
-    "ingress; have it listen on 127.0.0.1"
-)
 
 
 def start(run: Run, release: Release, slot: str, written: Callable[[], None] = lambda: None) -> None:
@@ -73,14 +73,14 @@ def relaunch(run: Run, release: Release, slot: str) -> None:
         run.systemd.restart(unit)
         _wait_until_up(run, unit)
         if process.type == WEB:
-            become_healthy(run, release, slot, [process])
-    become_healthy(run, release, slot, [process for process in processes if process.type != WEB])
+            readiness.become_healthy(run, release, slot, [process])
+    readiness.become_healthy(run, release, slot, [process for process in processes if process.type != WEB])
 
 
 def _wait_until_up(run: Run, unit: str) -> None:
     state = run.systemd.settle(unit, START_SECONDS, run.cancelled.is_set)
     if state is None or state.active != "active":
-        raise _exited(run, unit)
+        raise readiness.exited(run, unit)
 
 
 def release_phase(run: Run, release: Release) -> None:
@@ -100,7 +100,7 @@ def release_phase(run: Run, release: Release) -> None:
         ended = run.systemd.exit_state(unit)
         run.systemd.reset_failed(unit)
         sentence = f"the release phase {ended}; it ran: {release.release_command}"
-        raise DeploymentFailed("release_failed", with_last_lines(run, sentence, unit))
+        raise DeploymentFailed("release_failed", readiness.with_last_lines(run, sentence, unit))
 
 
 def write_task(run: Run, release: Release) -> None:
@@ -129,69 +129,7 @@ def process_environment(run: Run, release: Release, process: Process | None, slo
 
 def await_health(run: Run, release: Release, slot: str) -> None:
     run.step("health")
-    become_healthy(run, release, slot)
-
-
-def become_healthy(run: Run, release: Release, slot: str, only: list[Process] | None = None) -> None:
-    """All instances of the release, or `only` these."""
-    silent = []
-    for process in instances.of_release(run.app, release) if only is None else only:
-        unit, port = instances.unit(run.app, process, slot), process.port(slot)
-        if port is None:
-            silent.append(unit)
-            continue
-        owner = pwd.getpwnam(f"rp-{run.app.name}").pw_uid
-        wishes: dict[str, Any] = {"timeout_seconds": run.settings.timeouts.health} | release.health
-        check = health.HealthCheck(port, owner, **wishes)
-        try:
-            run.log(check.wait(_Watch(run, unit)))
-            if check.exposed:
-                run.log(EXPOSED.format(port=port), priority=4)
-        except health.Unhealthy as error:
-            which = f"instance {process.number} of {process.type}: " if process.number > 1 else ""
-            raise DeploymentFailed("unhealthy", with_last_lines(run, f"{which}{error}", unit)) from None
-    if silent:
-        _stay_up(run, silent)
-
-
-class _Watch:
-    """Called between probes: objects when the deployment was cancelled or the unit is gone (10 looks a second)."""
-
-    def __init__(self, run: Run, unit: str) -> None:
-        self._run, self._unit, self._next = run, unit, time.monotonic() + 0.1
-
-    def __call__(self) -> None:
-        self._run.raise_if_cancelled()
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + 0.1
-        state = self._run.systemd.state(self._unit)
-        if state.active != "active" or state.restarting:
-            raise _exited(self._run, self._unit)
-
-
-def _stay_up(run: Run, names: list[str]) -> None:
-    watches, deadline = [_Watch(run, unit) for unit in names], time.monotonic() + STAY_UP_SECONDS
-    while time.monotonic() < deadline:
-        for watch in watches:
-            watch()
-        time.sleep(0.1)
-    for unit in names:
-        run.log(f"{unit} has stayed up for {STAY_UP_SECONDS} s")
-
-
-def _exited(run: Run, unit: str) -> DeploymentFailed:
-    run.raise_if_cancelled()
-    return DeploymentFailed("exited", with_last_lines(run, f"{unit} {run.systemd.exit_state(unit)}", unit))
-
-
-def with_last_lines(run: Run, sentence: str, unit: str) -> str:
-    """By deployment, not by boot: a sandbox with a /proc of its own sees another boot id in a container."""
-    lines = journal.unit_lines(unit, run.deployment.id, LAST_LINES)
-    if not lines:
-        time.sleep(JOURNAL_SECONDS)
-        lines = journal.unit_lines(unit, run.deployment.id, LAST_LINES)
-    return sentence if not lines else f"{sentence}; its last lines:\n" + "\n".join(line[:500] for line in lines)
+    readiness.wait_until_healthy(run, instances.of_release(run.app, release), release, slot)
 
 
 def switch(run: Run, release: Release, slot: str) -> None:
@@ -212,6 +150,7 @@ def switch(run: Run, release: Release, slot: str) -> None:
     port = web_port(run.app)
     run.log(f"release v{release.version} serves" + (f" at http://{health.LOOPBACK}:{port}" if port else ""))
     events.deployment_finished.send(run.deployment)
+    readiness.tell_of_exposure(run, instances.of_release(run.app, release), slot)
 
 
 def _switch(run: Run, release: Release, slot: str) -> None:
@@ -259,7 +198,7 @@ def let_requests_end(run: Run, processes: list[Process], slot: str) -> None:
     deadline = time.monotonic() + run.settings.timeouts.drain
     if ports and run.settings.ingress.enabled:
         time.sleep(min(HANDOVER_SECONDS, run.settings.timeouts.drain))
-    while ports and health.connections(*ports) and time.monotonic() < deadline:
+    while ports and sockets.connections(*ports) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 

@@ -10,10 +10,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from rustploy_agent import process, units
+from rustploy_agent import process, sockets, units
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
-from rustploy_agent.health import listeners
 
 POLKIT_RULES = Path("/usr/share/polkit-1/rules.d/50-rustploy.rules")
 TEMPLATES = ("rustploy-app@.service", "rustploy-build@.service", "rustploy-fetch@.service", "rustploy-task@.service")
@@ -128,7 +127,7 @@ def _git(_: Settings) -> Trouble:
 
 def _port(settings: Settings) -> Trouble:
     port = settings.listen_port
-    owners = {one.owner for one in listeners(port)}
+    owners = sockets.owners(port)
     state = process.run(["systemctl", "show", "--property=ActiveState", "--value", units.SOCKET], seconds=10).strip()
     if owners == {PID_1} and state == "active":
         return None
@@ -146,7 +145,7 @@ def _ingress(settings: Settings) -> Trouble:
     tls = settings.ingress.tls != "off"
     own = pwd.getpwnam("rustploy-ingress").pw_uid
     for port in [settings.ingress.http_port, *([settings.ingress.https_port] if tls else [])]:
-        owners = {one.owner for one in listeners(port)}
+        owners = sockets.owners(port)
         if owners - {own}:
             return (
                 f"another program listens on port {port}",
@@ -159,7 +158,7 @@ def _ingress(settings: Settings) -> Trouble:
 
 def _caddy(_: Settings) -> Trouble:
     state = process.run(["systemctl", "show", "--property=ActiveState", "--value", "caddy.service"], seconds=10).strip()
-    if state == "active" and listeners(2019):
+    if state == "active" and sockets.owners(2019):
         return (
             "caddy.service has its admin API on TCP port 2019, where every app on this host can reconfigure it",
             "put `admin off` into /etc/caddy/Caddyfile and restart caddy, or systemctl disable --now caddy",

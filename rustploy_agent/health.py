@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass
+
+from rustploy_agent import sockets
 
 LOOPBACK = "127.0.0.1"
 PROBE_SECONDS = 5
-LISTEN, ESTABLISHED = "0A", "01"
 STATUS_LINE, LONGEST_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?:[ \r]|$)"), 4096
 
 
@@ -68,8 +65,7 @@ def _first_line(connection: socket.socket, deadline: float) -> bytes:
 class HealthCheck:
     """Probes until healthy, out of time, or `interrupted` (which raises by itself) objects.
 
-    The pauses grow from 2 ms to half a second, unless an interval was chosen. `exposed` says afterwards whether the app
-    also accepts connections from other hosts.
+    The pauses grow from 2 ms to half a second, unless an interval was chosen.
     """
 
     port: int
@@ -78,7 +74,6 @@ class HealthCheck:
     timeout_seconds: float
     status: int | None = None
     interval_seconds: float | None = None
-    exposed: bool = field(default=False, init=False)
 
     def wait(self, interrupted: Callable[[], None]) -> str:
         """What was seen, as a sentence; raises Unhealthy when the time is over."""
@@ -96,10 +91,7 @@ class HealthCheck:
                     if not answer.timed_out or left >= PROBE_SECONDS or tries == 1:
                         seen = answer.outcome
                 if answer.healthy:
-                    # Only then: the kernel goes through all sockets of the host, which takes longer than the request.
-                    accepting = listeners(self.port)
-                    if {one.owner for one in accepting} == {self.owner}:
-                        self.exposed = any(one.exposed for one in accepting)
+                    if sockets.server(self.port) == self.owner:
                         return f"{self.address} answered {seen} after {time.monotonic() - started:.2f} s"
                     seen = "another user's process listens on the port"
             time.sleep(min(max(0.002, elapsed / 24), 0.5))
@@ -113,46 +105,3 @@ class HealthCheck:
 
 class Unhealthy(Exception):
     pass
-
-
-class Listener(NamedTuple):
-    """A socket that accepts TCP connections: its user's id, and whether other hosts than this one reach it."""
-
-    owner: int
-    exposed: bool
-
-
-def listeners(port: int) -> list[Listener]:
-    """Of all addresses (proc_net(5); needs the host's user namespace)."""
-    return [Listener(owner, _is_exposed(address)) for address, local, owner in _sockets(LISTEN) if local == port]
-
-
-def connections(*ports: int) -> int:
-    """How many TCP connections to these ports are open at the server's side."""
-    return sum(local in ports for _, local, _ in _sockets(ESTABLISHED))
-
-
-def _is_exposed(written: str) -> bool:
-    """An address as the tables have it: words of four bytes in the machine's order."""
-    raw = bytes.fromhex(written)
-    if sys.byteorder == "little":
-        raw = b"".join(raw[word : word + 4][::-1] for word in range(0, len(raw), 4))
-    found = ipaddress.ip_address(raw)
-    return not (getattr(found, "ipv4_mapped", None) or found).is_loopback
-
-
-def _sockets(state: str) -> list[tuple[str, int, int]]:
-    """Local address as it is written there, local port and user id."""
-    found = []
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        try:
-            with table.open(encoding="ascii") as rows:
-                next(rows)
-                found += [
-                    (columns[1].partition(":")[0], int(columns[1].rpartition(":")[2], 16), int(columns[7]))
-                    for columns in map(str.split, rows)
-                    if columns[3] == state
-                ]
-        except FileNotFoundError:
-            continue
-    return found

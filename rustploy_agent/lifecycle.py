@@ -5,7 +5,7 @@ What is stopped stays so, over reboots and restarts of the agent, until it is st
 
 from __future__ import annotations
 
-from rustploy_agent import activation, apps, routes
+from rustploy_agent import activation, apps, readiness, routes
 from rustploy_agent.clock import now_ms
 from rustploy_agent.core import Core
 from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed
@@ -22,7 +22,7 @@ def start(app: App, core: Core) -> App:
         slot = str(run.app.active_slot)
         try:
             activation.launch(run, release, slot)
-            activation.become_healthy(run, release, slot)
+            readiness.become_healthy(run, release, slot)
         except DeploymentFailed as error:
             if run.app.stopped:
                 activation.stop_slot(run, slot)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rustploy_agent import sockets
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import Unavailable
-from rustploy_agent.health import listeners
 from rustploy_agent.instances import wanted
 from rustploy_agent.models import App, Process, database
 
@@ -36,7 +36,7 @@ def _free_pair(settings: Settings) -> tuple[int, int]:
     own = {settings.listen_port, settings.ingress.http_port, settings.ingress.https_port}
     found: list[int] = []
     for port in range(settings.first_port, settings.last_port + 1):
-        if port not in taken and port not in own and not listeners(port):
+        if port not in taken and port not in own and not sockets.owners(port):
             found.append(port)
             if len(found) == 2:
                 return found[0], found[1]

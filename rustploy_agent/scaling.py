@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from rustploy_agent import activation, instances, slots
+from rustploy_agent import activation, instances, readiness, slots
 from rustploy_agent.clock import now_ms
 from rustploy_agent.core import Core
 from rustploy_agent.errors import DeploymentFailed, InvalidRequest
@@ -63,7 +63,7 @@ def _grow(run: Run, release: Release | None, numbers: dict[str, int]) -> None:
 def _start(run: Run, release: Release, new: list[Process]) -> None:
     slot = str(run.app.active_slot)
     activation.launch(run, release, slot, new)
-    activation.become_healthy(run, release, slot, new)
+    readiness.become_healthy(run, release, slot, new)
 
 
 def _take_back(run: Run) -> None:

@@ -167,35 +167,6 @@ def test_a_cancelled_deployment_is_not_waited_for() -> None:
         check(1, seconds=60).wait(interrupt)
 
 
-def test_connections_and_listeners_are_counted_by_port(app: Callable[[App], int]) -> None:
-    port = app(lambda connection: None)
-    assert health.listeners(port) == [health.Listener(os.geteuid(), exposed=False)]
-    before = health.connections(port)
-    with socket.create_connection(("127.0.0.1", port)):
-        assert health.connections(port) == before + 1
-
-
-@pytest.mark.parametrize(
-    ("address", "family", "exposed"),
-    [
-        ("127.0.0.1", socket.AF_INET, False),
-        ("127.8.0.1", socket.AF_INET, False),
-        ("::1", socket.AF_INET6, False),
-        ("::ffff:127.0.0.1", socket.AF_INET6, False),
-        ("0.0.0.0", socket.AF_INET, True),
-        ("::", socket.AF_INET6, True),
-    ],
-)
-def test_an_app_that_other_hosts_can_reach_is_seen(address: str, family: socket.AddressFamily, exposed: bool) -> None:
-    """Else its visitors go around the ingress, without TLS, and nobody is told."""
-    with socket.socket(family) as listening:
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listening.bind((address, 0))
-        listening.listen()
-        assert [one.exposed for one in health.listeners(listening.getsockname()[1])] == [exposed]
-
-
 def test_where_nothing_listened_is_said() -> None:
     """An app that takes another port than $PORT is the commonest mistake there is."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

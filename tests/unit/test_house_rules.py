@@ -49,6 +49,7 @@ GROUND = {
     "ballast",
     "caddy",
     "routes",
+    "sockets",
 } | {
     "issuance",
     "mail",

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from rustploy_agent import activation, apps, instances, scaling, slots
+from rustploy_agent import activation, apps, instances, readiness, scaling, slots
 from rustploy_agent.core import Core
 from rustploy_agent.models import App, Domain, Process
 from rustploy_agent.settle import settle
@@ -30,7 +30,7 @@ PROCFILE = "web: answer 200\nworker: answer 200\n"
 def quick(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     times = dataclasses.replace(core.settings.timeouts, health=1, drain=1)
     object.__setattr__(core.settings, "timeouts", times)
-    monkeypatch.setattr(activation, "STAY_UP_SECONDS", 0.2)
+    monkeypatch.setattr(readiness, "STAY_UP_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -358,7 +358,8 @@ def test_a_crash_leaves_the_old_number_or_the_new_one_and_nothing_besides(
 ) -> None:  # fmt: skip
     """Else an instance that nobody counts runs on for ever, or comes back with every boot."""
     deployer("PATCH", f"/apps/{deployed}/scale", {"web": before})
-    real = getattr(activation, at, None)
+    module = readiness if at == "become_healthy" else activation
+    real = getattr(module, at, None)
 
     def die(*arguments: object) -> None:
         if real is not None and at == "launch":
@@ -367,7 +368,7 @@ def test_a_crash_leaves_the_old_number_or_the_new_one_and_nothing_besides(
 
     with monkeypatch.context() as crashing:
         if at != "retire":
-            crashing.setattr(activation, at, die)
+            crashing.setattr(module, at, die)
         crashing.setattr(scaling, "retire_surplus", die)
         with pytest.raises(Crash):
             scaling.scale(App.get_by_id(deployed), {"web": wish}, core)

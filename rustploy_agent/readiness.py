@@ -1,0 +1,93 @@
+"""Waits until processes that were started are ready to serve, or says why they are not."""
+
+from __future__ import annotations
+
+import pwd
+import time
+from typing import Any
+
+from rustploy_agent import health, instances, journal, sockets
+from rustploy_agent.errors import DeploymentFailed
+from rustploy_agent.models import Process, Release
+from rustploy_agent.run import Run
+
+#: A process without a port counts as healthy when it has stayed up so long.
+STAY_UP_SECONDS = 3
+#: Lines of an app quoted in a failure, and how long journald may take to store those of a process that just ended.
+LAST_LINES, JOURNAL_SECONDS = 10, 0.3
+EXPOSED = (
+    "the app listens on port {port} of every address of this host, so it can be reached from outside without the "
+    "ingress; have it listen on 127.0.0.1"
+)
+
+
+def become_healthy(run: Run, release: Release, slot: str, only: list[Process] | None = None) -> None:
+    """All instances of the release, or `only` these."""
+    processes = instances.of_release(run.app, release) if only is None else only
+    wait_until_healthy(run, processes, release, slot)
+    tell_of_exposure(run, processes, slot)
+
+
+def wait_until_healthy(run: Run, processes: list[Process], release: Release, slot: str) -> None:
+    silent = []
+    for process in processes:
+        unit, port = instances.unit(run.app, process, slot), process.port(slot)
+        if port is None:
+            silent.append(unit)
+            continue
+        owner = pwd.getpwnam(f"rp-{run.app.name}").pw_uid
+        wishes: dict[str, Any] = {"timeout_seconds": run.settings.timeouts.health} | release.health
+        check = health.HealthCheck(port, owner, **wishes)
+        try:
+            run.log(check.wait(_Watch(run, unit)))
+        except health.Unhealthy as error:
+            which = f"instance {process.number} of {process.type}: " if process.number > 1 else ""
+            raise DeploymentFailed("unhealthy", with_last_lines(run, f"{which}{error}", unit)) from None
+    if silent:
+        _stay_up(run, silent)
+
+
+def tell_of_exposure(run: Run, processes: list[Process], slot: str) -> None:
+    """Not before the switch: the kernel goes through all sockets of the host, which takes longer than a probe."""
+    for port in sockets.exposed(instances.ports(processes, slot)):
+        run.log(EXPOSED.format(port=port), priority=4)
+
+
+class _Watch:
+    """Called between probes: objects when the deployment was cancelled or the unit is gone (10 looks a second)."""
+
+    def __init__(self, run: Run, unit: str) -> None:
+        self._run, self._unit, self._next = run, unit, time.monotonic() + 0.1
+
+    def __call__(self) -> None:
+        self._run.raise_if_cancelled()
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + 0.1
+        state = self._run.systemd.state(self._unit)
+        if state.active != "active" or state.restarting:
+            raise exited(self._run, self._unit)
+
+
+def _stay_up(run: Run, names: list[str]) -> None:
+    watches, deadline = [_Watch(run, unit) for unit in names], time.monotonic() + STAY_UP_SECONDS
+    while time.monotonic() < deadline:
+        for watch in watches:
+            watch()
+        time.sleep(0.1)
+    for unit in names:
+        run.log(f"{unit} has stayed up for {STAY_UP_SECONDS} s")
+
+
+def exited(run: Run, unit: str) -> DeploymentFailed:
+    run.raise_if_cancelled()
+    return DeploymentFailed("exited", with_last_lines(run, f"{unit} {run.systemd.exit_state(unit)}", unit))
+
+
+def with_last_lines(run: Run, sentence: str, unit: str) -> str:
+    """By deployment, not by boot: a sandbox with a /proc of its own sees another boot id in a container."""
+    lines = journal.unit_lines(unit, run.deployment.id, LAST_LINES)
+    if not lines:
+        time.sleep(JOURNAL_SECONDS)
+        lines = journal.unit_lines(unit, run.deployment.id, LAST_LINES)
+    return sentence if not lines else f"{sentence}; its last lines:\n" + "\n".join(line[:500] for line in lines)
