@@ -90,11 +90,14 @@ def gaps(machine: Machine, subject: Subject, deployed: Deployed, pairs: int) -> 
 
 
 def switches(machine: Machine, subject: Subject, deployed: Deployed, pairs: int) -> Comparison:
-    """From POST to the new page, warm, over a start of the app's unit; without visitors, who would slow down both."""
+    """From POST until the ingress serves the new page, warm, over a start of the app's unit until it answers.
+
+    Without visitors, who would slow down both.
+    """
     comparison = Comparison(subject.name, SWITCH_AIM)
     for number in range(pairs + 2, 2 * pairs + 2):
         machine.repositories.commit(f"bench-{subject.name}", subject.edition(number))
-        comparison.ours.append(deployed.deploy(number))
+        comparison.ours.append(deployed.switch(number))
         comparison.others.append(start(machine, deployed, number))
     return comparison
 

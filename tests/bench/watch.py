@@ -32,5 +32,5 @@ def page(address: str, host: str | None = None) -> str | None:
         connection.close()
 
 
-def page_shows(address: str, text: str, what: str) -> None:
-    until(lambda: text in (page(address) or ""), f"{what} to show {text!r}")
+def page_shows(address: str, text: str, what: str, host: str | None = None) -> None:
+    until(lambda: text in (page(address, host) or ""), f"{what} to show {text!r}")
