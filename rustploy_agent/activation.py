@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from rustploy_agent import (
@@ -202,10 +202,13 @@ def let_requests_end(run: Run, processes: list[Process], slot: str) -> None:
         time.sleep(0.05)
 
 
-def stop_slot(run: Run, slot: str) -> None:
-    """No file, so no start at boot; then no unit either."""
-    slots.remove(run.path, slot)
-    run.systemd.stop_all([instances.unit(run.app, process, slot) for process in instances.of(run.app)], STOP_SECONDS)
+def stop_slot(run: Run, slot: str, but: Collection[Process] = ()) -> None:
+    """No file, so no start at boot; then no unit either, and nothing left to wait at. `but` these processes."""
+    kept = [instances.slot_file(run.path, process, slot) for process in but]
+    slots.remove(run.path, slot, kept)
+    leaving = [process for process in instances.of(run.app) if process not in but]
+    run.systemd.stop_all([instances.unit(run.app, process, slot) for process in leaving], STOP_SECONDS)
+    slots.remove_pipes(run.path, slot, kept)
 
 
 def web_port(app: App) -> int | None:

@@ -1,6 +1,7 @@
-"""Units of the idle slot that are started while their release is still being made: their sandbox is set up meanwhile.
+"""Units of the idle slot that run while their release is still being made, so that their sandbox is there for it.
 
-Each waits in its launcher, at a pipe that lies where its slot file will be, and runs nothing before that file is there.
+Those that wait since the deployment before (standby.py) are taken as they are, the others are started. Each waits in
+its launcher, at a pipe that lies where its slot file will be, and runs nothing before that file is there.
 """
 
 from __future__ import annotations
@@ -8,19 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
-from rustploy_agent import activation, instances, reservation, slots
+from rustploy_agent import activation, instances, pipes, reservation
 from rustploy_agent.errors import SystemdError
 from rustploy_agent.models import Process, Release
 from rustploy_agent.run import Run
-
-
-def claim(run: Run, slot: str) -> None:
-    """Nothing of an earlier deployment is in the idle slot, and its units are to be this one's."""
-    activation.stop_slot(run, slot)
-    reservation.claim(run.app, run.deployment, slot)
 
 
 class Ahead:
@@ -30,7 +24,7 @@ class Ahead:
         self.slot: str = run.app.idle_slot
         self._run = run
         self._pipes: list[tuple[Process, int]] = []
-        self.prepared: Future[None] | None = None
+        self._under_way: Future[None] | None = None
 
     def __enter__(self) -> Ahead:
         return self
@@ -40,23 +34,40 @@ class Ahead:
 
     def begin(self, aside: ThreadPoolExecutor) -> None:
         """For when the fetch is on its way: that is what takes longest, so it comes first."""
-        self.prepared = aside.submit(self._prepare)
+        self._under_way = aside.submit(self._prepare)
+
+    def finish(self) -> None:
+        """What `begin` began, or all of it; users, limits and units of the app's process types exist then."""
+        if self._under_way is None:
+            self._prepare()
+        else:
+            self._under_way.result()
 
     def _prepare(self) -> None:
         """The units carry the deployment's id first, which needs apply now and then."""
-        claim(self._run, self.slot)
-        self._run.applier.ensure(self._run.app.name, removals=False)
-        for process in filter(partial(instances.is_wanted, self._run.app), instances.of(self._run.app)):
-            self._pipes.append((process, slots.reserve(self._file(process))))
+        run, app = self._run, self._run.app
+        reservation.claim(app, run.deployment, self.slot)
+        run.applier.ensure(app.name, removals=False)
+        wanted = [process for process in instances.of(app) if instances.is_wanted(app, process)]
+        states = run.systemd.states([self._unit(process) for process in wanted])
+        waiting = [one for one in wanted if self._waits(one) and states[self._unit(one)].active == "active"]
+        activation.stop_slot(run, self.slot, waiting)
+        for process in wanted:
+            if process not in waiting:
+                pipes.make(self._file(process))
+            self._pipes.append((process, pipes.hold(self._file(process))))
             with contextlib.suppress(SystemdError):  # it is started again when there is something to run
-                self._run.systemd.start(self._unit(process))
+                run.systemd.start(self._unit(process))
+
+    def _waits(self, process: Process) -> bool:
+        return self._file(process).is_fifo() and self._run.stands_by(self._unit(process))
 
     def hand_over(self, release: Release) -> None:
         """Once the slot files are written; process types that the release does not have wait in vain."""
         for process, _ in self._pipes:
             if process.type not in release.processes:
-                self._file(process).unlink(missing_ok=True)
                 self._run.systemd.stop_and_wait(self._unit(process), activation.STOP_SECONDS)
+                self._file(process).unlink(missing_ok=True)
         self._close()
 
     def _file(self, process: Process) -> Path:

@@ -136,12 +136,12 @@ def import_repository(
         if not App.select().where(App.id == app.id, ~App.deleting).exists():
             raise Conflict(f"the app {request['name']!r} was removed meanwhile; import it again", code="app_removed")
         try:
-            _update(app, request, settings, _inspect(app, request, settings, systemd, applier))
+            _update(app, request, settings, _inspect(app, request, settings, systemd, applier, worker))
         except BaseException as error:
             if new and not _waits_for_its_key(error, request):
                 take_back(app, found, settings, systemd, applier)
             raise
-        worker.stand_by(app)
+        worker.standby.ready(app, ("fetch",))
     updated: App = App.get_by_id(app.id)
     return updated
 
@@ -153,12 +153,12 @@ def _waits_for_its_key(error: BaseException, request: dict[str, Any]) -> bool:
 
 
 def _inspect(
-    app: App, request: dict[str, Any], settings: Settings, systemd: Systemd, applier: Applier
+    app: App, request: dict[str, Any], settings: Settings, systemd: Systemd, applier: Applier, worker: Worker
 ) -> dict[str, Any]:
     """Fetches once to see that the repository is there and what it is; the checkout is not kept."""
     app.repository, app.build_mode = request["repository"], request["build_mode"]
     slug = releases.make_slug(app, settings.paths.app(app.name) / "slugs", app.build_mode)
-    run = Run(settings, systemd, applier, app, Deployment(app=app))
+    run = Run(settings, systemd, applier, app, Deployment(app=app), standby=worker.standby)
     source = request["source"]
     try:
         job = deploy.job_document(run, slug, ref=source.get("branch"), commit=source.get("commit_sha"), known=[])

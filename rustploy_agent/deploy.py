@@ -26,7 +26,7 @@ from rustploy_agent import (
     space,
     units,
 )
-from rustploy_agent.ahead import Ahead, claim
+from rustploy_agent.ahead import Ahead
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
 from rustploy_agent.models import App, Deployment, Release, Slug
 from rustploy_agent.ports import allocate
@@ -41,11 +41,11 @@ def deploy(run: Run) -> None:
         source = fetch(run, partial(ahead.begin, aside))
         same = live.unchanged(run, source.slug) if source.kept else None
         if same is not None:
-            return leave(run, same, ahead.prepared)
+            return leave(run, same, ahead)
         with passing():  # up to the switch, whose commit is waited for
             slug, synced = build(run, source, aside)
             release = make_release(run, slug)
-            prepare_processes(run, release, ahead.prepared)
+            prepare_processes(run, release, ahead)
             activation.release_phase(run, release)
             activation.start(run, release, ahead.slot, partial(ahead.hand_over, release))
             activation.await_health(run, release, ahead.slot)
@@ -54,10 +54,9 @@ def deploy(run: Run) -> None:
     finish(run, release)
 
 
-def leave(run: Run, release: Release, prepared: Future[None] | None) -> None:
+def leave(run: Run, release: Release, ahead: Ahead) -> None:
     """What serves already goes on; what was started to take its place is stopped."""
-    if prepared is not None:
-        prepared.result()
+    ahead.finish()
     activation.leave(run, release)
     activation.stop_slot(run, run.app.idle_slot)
     prune(run, release)
@@ -68,12 +67,11 @@ def rollback(run: Run) -> None:
     if release is None:
         raise DeploymentFailed("no_rollback_target", "the release is not kept any more")
     run.outcome = "restarted"
-    slot = run.app.idle_slot
-    claim(run, slot)
-    prepare_processes(run, release, None)
-    activation.start(run, release, slot)
-    activation.await_health(run, release, slot)
-    activation.switch(run, release, slot)
+    with Ahead(run) as ahead:
+        prepare_processes(run, release, ahead)
+        activation.start(run, release, ahead.slot, partial(ahead.hand_over, release))
+        activation.await_health(run, release, ahead.slot)
+    activation.switch(run, release, ahead.slot)
     finish(run, release)
 
 
@@ -149,14 +147,16 @@ def job_document(run: Run, slug: Slug, *, ref: str | None, commit: str | None, k
 
 
 def fetch_job(run: Run, job: dict[str, Any], meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    unit = units.fetch(run.app.name)
     return jobs.run(
         run.systemd,
-        units.fetch(run.app.name),
+        unit,
         run.path,
         job,
         "fetch.json",
         seconds=run.settings.timeouts.fetch,
         stop_waiting=run.cancelled.is_set,
+        stands_by=run.stands_by(unit),
         meanwhile=meanwhile,
         ran_nothing=True,
     )
@@ -230,14 +230,16 @@ def build_job(run: Run, source: Source) -> dict[str, Any]:
             "empty_cache": run.deployment.force_rebuild,
         },
     }
+    unit = units.build(run.app.name)
     built = jobs.run(
         run.systemd,
-        units.build(run.app.name),
+        unit,
         run.path,
         job,
         "build.json",
         seconds=seconds,
         stop_waiting=run.cancelled.is_set,
+        stands_by=run.stands_by(unit),
     )
     if not set(built["needs_slugs"]) <= set(kept):
         raise DeploymentFailed("build_failed", "the build names slugs that it was not told to share")
@@ -259,16 +261,15 @@ def make_release(run: Run, slug: Slug) -> Release:
     return release
 
 
-def prepare_processes(run: Run, release: Release, prepared: Future[None] | None) -> None:
+def prepare_processes(run: Run, release: Release, ahead: Ahead) -> None:
     """Users, limits and units of the release's process types exist when this returns; those that leave go in prune."""
     wanted = set(release.processes) - {precedence.RELEASE}
     try:
         changed = _allocate(run, wanted | set(instances.process_types(run.app)))
     except Unavailable as error:
         raise DeploymentFailed(error.code, error.message) from None
-    if prepared is not None:
-        prepared.result()
-    if changed or prepared is None:
+    ahead.finish()
+    if changed:
         run.applier.ensure(run.app.name, removals=False)
 
 

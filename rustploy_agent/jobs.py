@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pwd
 import stat
@@ -31,18 +32,20 @@ def run(
     *,
     seconds: float,
     stop_waiting: Callable[[], bool],
+    stands_by: bool = False,
     meanwhile: Callable[[], None] = lambda: None,
     ran_nothing: bool = False,
 ) -> dict[str, Any]:
     """The unit's result for this job, checked; DeploymentFailed with the result's own code when it was refused.
 
-    `meanwhile` is called once the unit is on its way. With `ran_nothing` of the repository, what may be left of the
-    unit when the result is there can do no harm, and its end is not waited for.
+    With `stands_by`, a unit that waits for its job is handed it; else it is started anew. `meanwhile` is called once
+    the unit is on its way. With `ran_nothing` of the repository, what may be left of the unit when the result is there
+    can do no harm, and its end is not waited for.
     """
     kind = result.removesuffix(".json")
     written, left = standby.job_file(app_path, kind), _Result(app_path / "results" / result)
     try:
-        with standby.waiting(systemd, unit, written) as waits:
+        with standby.waiting(systemd, unit, written) if stands_by else contextlib.nullcontext(False) as waits:
             files.replace(written, json.dumps(job).encode(), durable=False)
         if not waits:
             systemd.restart(unit)  # one that somebody left running ends first

@@ -5,7 +5,7 @@ What is stopped stays so, over reboots and restarts of the agent, until it is st
 
 from __future__ import annotations
 
-from rustploy_agent import activation, apps, readiness, routes
+from rustploy_agent import activation, apps, instances, readiness, routes
 from rustploy_agent.clock import now_ms
 from rustploy_agent.core import Core
 from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed
@@ -38,7 +38,8 @@ def stop(app: App, core: Core) -> App:
         run, _ = _active(app, core)
         _note(run.app, stopped=True)
         routes.close(core.settings.paths.routes, app.name)
-        activation.stop_slot(run, str(run.app.active_slot))
+        for slot in instances.SLOTS:  # the other one's units may wait for the next deployment
+            activation.stop_slot(run, slot)
     return again(app)
 
 

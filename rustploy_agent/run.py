@@ -14,6 +14,7 @@ from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import DeploymentFailed
 from rustploy_agent.models import App, Deployment, database
+from rustploy_agent.standby import Standby
 from rustploy_agent.systemd import Systemd
 
 
@@ -42,10 +43,16 @@ class Run:
     #: What needed a unit of its own so far, `fetch` and `build`.
     jobs: tuple[str, ...] = ()
     cancelled: threading.Event = field(default_factory=threading.Event)
+    #: What was set up before this was asked for; only deployments and imports use any.
+    standby: Standby | None = None
 
     @property
     def path(self) -> Path:
         return self.settings.paths.app(self.app.name)
+
+    def stands_by(self, unit: str) -> bool:
+        """Whether what waits there, if anything does, is as it would be if it were started now."""
+        return self.standby is not None and self.standby.is_current(unit)
 
     def step(self, name: str) -> None:
         """Marks the beginning of a step; a cancelled deployment goes no further."""

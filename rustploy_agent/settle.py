@@ -26,7 +26,7 @@ def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
         _guarded(f"deployment {deployment.id}", partial(_interrupted, run))
     for app in list(App.select().where(~App.deleting)):
         # What waits for a job was set up by another version, perhaps, or with other settings.
-        _guarded(f"jobs of {app.name}", partial(standby.dismiss, settings, systemd, app.name))
+        _guarded(f"jobs of {app.name}", partial(standby.dismiss_jobs, settings, systemd, app.name))
         _guarded(f"app {app.name}", partial(_stop_leftovers, settings, systemd, applier, app))
     for app in list(App.select().where(App.deleting)):
         _guarded(f"removal of {app.name}", partial(remove, app, settings, systemd, applier))

@@ -6,10 +6,9 @@ A unit without its file does not start, also at boot.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from rustploy_agent import files, units
@@ -41,17 +40,6 @@ def make_durable(target: Path) -> None:
     files.make_durable(target)
 
 
-def reserve(target: Path) -> int:
-    """A pipe where the file will be: a launcher waits at it until this descriptor is closed, and then looks again.
-
-    Nothing ever goes through it, for whatever the app runs now could take it out. Nor can that keep anybody waiting:
-    opened for reading too, no other end is needed. Without the agent, launchers wait until they are stopped.
-    """
-    os.mkfifo(target)
-    target.chmod(0o640)
-    return os.open(target, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
 def in_use(app: Path) -> str | None:
     """The slot that has files, which is the one that serves; None when neither or both do."""
     found = {name[2] for file, name in _named(app) if file.is_file()}
@@ -71,9 +59,19 @@ def of_slot(app: Path, slot: str) -> list[Path]:
     return [file for file, name in _named(app) if name[2] == slot]
 
 
-def remove(app: Path, slot: str) -> None:
-    """Nothing starts in this slot any more, also not at boot."""
-    remove_files(of_slot(app, slot))
+def remove(app: Path, slot: str, but: Container[Path] = ()) -> None:
+    """Nothing starts in this slot any more, also not at boot, `but` what these files are for.
+
+    Pipes stay: who waits at one must be found by it, to be stopped.
+    """
+    remove_files([file for file in of_slot(app, slot) if file not in but and not file.is_fifo()])
+
+
+def remove_pipes(app: Path, slot: str, but: Container[Path] = ()) -> None:
+    """Once nobody waits at them."""
+    for file in of_slot(app, slot):
+        if file not in but and file.is_fifo():
+            file.unlink()
 
 
 def remove_files(targets: list[Path]) -> None:

@@ -1,8 +1,9 @@
-"""What fetches and builds the next deployment waits for it, loaded and in its sandbox: half of what a small one takes.
+"""What the next deployment needs waits for it in its sandbox: most of what a small one takes is setting those up.
 
-That of the app which was deployed last, for some minutes: who deploys often does so again soon. Each unit waits at a
-pipe in the place of its job, and runs nothing of anybody before there is a job. It needs no agent to wait; an agent
-that starts ends what waited for the one before it.
+That of the app which was deployed last, for some minutes: who deploys often does so again soon. Fetch and build wait
+with their programs loaded, the idle slot's units in their launcher, each at a pipe in the place of what it shall do.
+They run nothing of anybody before that is there. It needs no agent to wait; one that starts ends what waited for the
+one before it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rustploy_agent import units
+from rustploy_agent import instances, pipes, slots, unit_files, units
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import Conflict
 from rustploy_agent.models import OPEN, App, Deployment
@@ -29,15 +30,17 @@ STOP_SECONDS = 20
 #: How soon units of an app that was held by somebody are tried to be ended again.
 AGAIN_SECONDS = 5.0
 #: The unit of each kind of job, by the app's name.
-UNITS = {"fetch": units.fetch, "build": units.build}
+JOBS = {"fetch": units.fetch, "build": units.build}
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A unit that was set up, for which app, and until when it is wanted at most (time.monotonic)."""
+    """A unit that was set up, by which files, and until when it is wanted at most (time.monotonic)."""
 
     app: App
-    kind: str
+    unit: str
+    pipe: Path
+    files: unit_files.Identity
     until: float
 
 
@@ -50,38 +53,58 @@ class Standby:
         self._settings, self._systemd, self._hold = settings, systemd, hold
         self._lock = threading.Lock()
         self._latest: str | None = None
-        self._waiting: dict[tuple[str, str], Waiting] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._timer: threading.Timer | None = None
 
-    def ready(self, app: App, kinds: tuple[str, ...]) -> None:
+    def ready(self, app: App, jobs: Iterable[str]) -> None:
         """While the app is held. What goes wrong here costs the next deployment a moment, and nothing else.
 
         Not while others want to be deployed: they need the processor more.
         """
         try:
             open_ones = Deployment.select().where(Deployment.status.in_(OPEN))
-            if not kinds or not self._settings.standby_minutes or open_ones.exists():
+            if not self._settings.standby_minutes or open_ones.exists():
                 return
             with self._lock:
                 self._latest = app.id
-            for kind in kinds:
-                self._set_up(app, kind)
+            path = self._settings.paths.app(app.name)
+            for kind in jobs:
+                self._set_up(app, JOBS[kind](app.name), job_file(path, kind))
+            for unit, file in self._idle_slot(App.get_by_id(app.id), path):
+                self._set_up(app, unit, file)
         except Exception as error:
             log.warning("nothing waits for the next deployment of %s: %s", app.name, error)
         self.tidy()
 
-    def _set_up(self, app: App, kind: str) -> None:
-        job, unit = job_file(self._settings.paths.app(app.name), kind), UNITS[kind](app.name)
-        if not job.is_fifo():  # else somebody may wait at it
-            if self._systemd.settle(unit, STOP_SECONDS, ended=True) is None:
+    def _idle_slot(self, app: App, path: Path) -> list[tuple[str, Path]]:
+        """Units and slot files of what the next deployment will start; none while the slot is not left yet."""
+        slot = app.idle_slot
+        wanted = [process for process in instances.of(app) if instances.is_wanted(app, process)]
+        found = {instances.unit(app, process, slot): instances.slot_file(path, process, slot) for process in wanted}
+        left = any(file.is_file() for file in slots.of_slot(path, slot))
+        if app.stopped or left or not all(state.ended for state in self._systemd.states(list(found)).values()):
+            return []
+        return list(found.items())
+
+    def _set_up(self, app: App, unit: str, pipe: Path) -> None:
+        if not (pipe.is_fifo() and self.is_current(unit)):
+            if pipe.is_fifo():
+                self._systemd.stop_and_wait(unit, STOP_SECONDS)
+            elif self._systemd.settle(unit, STOP_SECONDS, ended=True) is None:
                 return
-            job.unlink(missing_ok=True)
-            os.mkfifo(job)
-            job.chmod(0o640)
+            pipe.unlink(missing_ok=True)
+            pipes.make(pipe)
+        until = time.monotonic() + 60 * self._settings.standby_minutes
+        one = Waiting(app, unit, pipe, unit_files.identity(unit), until)
         with self._lock:
-            until = time.monotonic() + 60 * self._settings.standby_minutes
-            self._waiting[app.name, kind] = Waiting(app, kind, until)
+            self._waiting[unit] = one
         self._systemd.start(unit)
+
+    def is_current(self, unit: str) -> bool:
+        """Whether it was set up here, and by the files that lie there now; apply and operators change them."""
+        with self._lock:
+            one = self._waiting.get(unit)
+        return one is not None and one.files == unit_files.identity(unit)
 
     def tidy(self) -> None:
         """Ends what waits for an app that is not the latest, or has waited long enough; the rest later."""
@@ -90,8 +113,8 @@ class Standby:
         for one in unwanted:
             if self._end(one):
                 with self._lock:
-                    if self._waiting.get((one.app.name, one.kind)) is one:
-                        del self._waiting[one.app.name, one.kind]
+                    if self._waiting.get(one.unit) is one:
+                        del self._waiting[one.unit]
         self._come_back()
 
     def _is_wanted(self, one: Waiting) -> bool:
@@ -100,16 +123,18 @@ class Standby:
     def _end(self, one: Waiting) -> bool:
         """Not while the app is being deployed: then it may be at work. Of a removed one nothing is left to end.
 
-        An app made later with its name is another one, whose units are nobody's to stop here.
+        An app made later with its name is another one, whose units are nobody's to stop here. What is at work has no
+        pipe any more.
         """
         try:
             with self._hold(one.app.id, 0):
-                if App.select().where(App.id == one.app.id).exists():
-                    dismiss(self._settings, self._systemd, one.app.name, one.kind)
+                if one.pipe.is_fifo() and App.select().where(App.id == one.app.id).exists():
+                    self._systemd.stop_and_wait(one.unit, STOP_SECONDS)
+                    one.pipe.unlink(missing_ok=True)
         except Conflict:
             return False
         except Exception as error:
-            log.warning("what waits for the next %s of %s: %s", one.kind, one.app.name, error)
+            log.warning("what waits for the next deployment of %s: %s", one.app.name, error)
         return True
 
     def _come_back(self) -> None:
@@ -135,12 +160,12 @@ def job_file(app: Path, kind: str) -> Path:
     return app / "jobs" / f"{kind}.json"
 
 
-def dismiss(settings: Settings, systemd: Systemd, app: str, *kinds: str) -> None:
+def dismiss_jobs(settings: Settings, systemd: Systemd, app: str) -> None:
     """Nothing waits for this app's next job any more, nor works off one that nobody will ask about."""
-    for kind in kinds or UNITS:
+    for kind, unit in JOBS.items():
         job = job_file(settings.paths.app(app), kind)
         if job.exists():
-            systemd.stop_and_wait(UNITS[kind](app), STOP_SECONDS)
+            systemd.stop_and_wait(unit(app), STOP_SECONDS)
             job.unlink(missing_ok=True)
 
 
@@ -148,7 +173,7 @@ def dismiss(settings: Settings, systemd: Systemd, app: str, *kinds: str) -> None
 def waiting(systemd: Systemd, unit: str, job: Path) -> Iterator[bool]:
     """Whether the unit waits for the job that is to be written inside; it goes on when this is left."""
     try:
-        pipe = os.open(job, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        pipe = pipes.hold(job)
     except OSError:
         yield False
         return

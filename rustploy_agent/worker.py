@@ -33,13 +33,15 @@ WAITING = ("queued", "retrying")
 class Worker:
     def __init__(self, settings: Settings, systemd: Systemd, applier: Applier) -> None:
         self._settings, self._systemd, self._applier = settings, systemd, applier
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        #: An app is free; and, for one of the worker's threads, there may be something to do.
+        self._freed, self._work_came = threading.Condition(lock), threading.Condition(lock)
         self._busy: set[str] = set()
         self._runs: dict[str, Run] = {}
         self._threads: list[threading.Thread] = []
         self._stopping = False
         self._leftovers = Leftovers(self.hold)
-        self._standby = Standby(settings, systemd, self.hold)
+        self.standby = Standby(settings, systemd, self.hold)
 
     def start(self) -> None:
         for number in range(self._settings.concurrency):
@@ -49,20 +51,21 @@ class Worker:
 
     def stop(self) -> None:
         """Nothing more is begun; returns when what is under way has ended."""
-        with self._changed:
+        with self._work_came:
             self._stopping = True
-            self._changed.notify_all()
+            self._work_came.notify_all()
         for thread in self._threads:
             thread.join()
         self._leftovers.stop()
-        self._standby.stop()
+        self.standby.stop()
 
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)
 
     def wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+        """One thread: all of them would look at once, and keep the one that finds something from working."""
+        with self._work_came:
+            self._work_came.notify()
 
     def enqueue(self, deployment: Deployment) -> None:
         """Durable once it, or the transaction around it, has ended. A newer one supersedes those that wait."""
@@ -107,8 +110,8 @@ class Worker:
     @contextlib.contextmanager
     def hold(self, app_id: str, seconds: float) -> Iterator[None]:
         """Keeps deployments of an app from beginning; Conflict when one does not end in time."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: app_id not in self._busy, seconds):
+        with self._freed:
+            if not self._freed.wait_for(lambda: app_id not in self._busy, seconds):
                 raise Conflict(
                     "a deployment of this app is under way; wait for it or cancel it", code="deployment_in_progress"
                 )
@@ -117,21 +120,18 @@ class Worker:
             yield
         finally:
             self._release(app_id)
-
-    def stand_by(self, app: App) -> None:
-        """For the app's next deployment; while it is held."""
-        self._standby.ready(app, ("fetch",))
+            self.wake()
 
     def _release(self, app_id: str) -> None:
-        with self._changed:
+        with self._freed:
             self._busy.discard(app_id)
-            self._changed.notify_all()
+            self._freed.notify_all()
 
     def _work(self) -> None:
         while (deployment := self._take()) is not None:
             try:
                 run = self._end(deployment)
-                self._standby.ready(run.app, run.jobs)
+                self.standby.ready(run.app, run.jobs)
             except Exception:
                 log.exception("deployment %s ended in an internal error", deployment.id)
                 self._fail_somehow(deployment)
@@ -156,8 +156,11 @@ class Worker:
                 time.sleep(RECORD_AGAIN_SECONDS)
 
     def _take(self) -> Deployment | None:
-        """The oldest deployment that is due and whose app is free; sleeps until there is one, or the worker stops."""
-        with self._changed:
+        """The oldest deployment that is due and whose app is free; sleeps until there is one, or the worker stops.
+
+        Who takes one while others wait has another thread look after those.
+        """
+        with self._work_came:
             while not self._stopping:
                 waiting: list[Deployment] = list(
                     Deployment.select()
@@ -170,14 +173,16 @@ class Worker:
                 for deployment in due:
                     if begin(deployment):
                         self._busy.add(deployment.app_id)
+                        if len(waiting) > 1:
+                            self._work_came.notify()
                         return deployment
                 pause = min((one.not_before_unix_ms for one in free if one not in due), default=None)
                 rest()
-                self._changed.wait(None if pause is None else max(0.01, (pause - now_ms()) / 1000))
+                self._work_came.wait(None if pause is None else max(0.01, (pause - now_ms()) / 1000))
         return None
 
     def _end(self, deployment: Deployment) -> Run:
-        run = Run(self._settings, self._systemd, self._applier, deployment.app, deployment)
+        run = Run(self._settings, self._systemd, self._applier, deployment.app, deployment, standby=self.standby)
         self._runs[deployment.id] = run
         if Deployment.get_by_id(deployment.id).cancel_requested:
             run.cancelled.set()

@@ -162,19 +162,35 @@ class Deployments:
         found = {line.split()[0] for line in listed.stdout.splitlines()}
         return sorted(found - self.standing_by(app))
 
+    def waiting(self, app: str, number: int) -> dict[str, str]:
+        """Units that wait for the app's next deployment, each with its process, once there are so many."""
+
+        def found() -> dict[str, str]:
+            pids = {}
+            for unit in self.standing_by(app):
+                shown = self.machine.run(["systemctl", "show", "--property=ActiveState,MainPID", unit]).stdout
+                about = dict(line.split("=") for line in shown.split())
+                pids |= {unit: about["MainPID"]} if about["ActiveState"] == "active" else {}
+            return pids if len(pids) == number else {}
+
+        return self.machine.wait_for(found, 20, f"{number} units to wait for {app}")
+
     def standing_by(self, app: str) -> set[str]:
         """Units that wait for the app's next deployment, if they run."""
-        jobs = f"/var/lib/rustploy/apps/{app}/jobs"
-        pipes = self.machine.run(["find", jobs, "-type", "p", "-printf", "%f "], check=False).stdout.split()
-        return {f"rustploy-{pipe.removesuffix('.json')}@{app}.service" for pipe in pipes}
+        home = f"/var/lib/rustploy/apps/{app}"
+        argv = ["find", f"{home}/jobs", f"{home}/slots", "-type", "p", "-printf", "%f "]
+        pipes = self.machine.run(argv, check=False).stdout.split()
+        jobs = {f"rustploy-{pipe.removesuffix('.json')}@{app}.service" for pipe in pipes if pipe.endswith(".json")}
+        slots = {f"rustploy-app@{app}-{pipe.removesuffix('.env')}.service" for pipe in pipes if pipe.endswith(".env")}
+        return jobs | slots
 
     def slugs(self, app: str) -> list[str]:
         return sorted(self.machine.run(["ls", f"/var/lib/rustploy/apps/{app}/slugs"]).stdout.split())
 
     def slot_files(self, app: str) -> list[str]:
-        """Without the release phase's, from which nothing starts."""
-        found = self.machine.run(["ls", "-A", f"/var/lib/rustploy/apps/{app}/slots"]).stdout.split()
-        return sorted(name for name in found if name != "task.env")
+        """Without the release phase's, from which nothing starts, and what the next deployment waits at."""
+        argv = ["find", f"/var/lib/rustploy/apps/{app}/slots", "-mindepth", "1", "-not", "-type", "p", "-printf", "%f "]
+        return sorted(name for name in self.machine.run(argv).stdout.split() if name != "task.env")
 
     def port(self, app: str) -> int:
         return int(self.app(app)["address"].rpartition(":")[2])

@@ -127,6 +127,20 @@ def test_an_agent_killed_at_a_step_of_a_deployment_carries_on(api: Deployments, 
     assert api.show(app, deployment)["status"] == "healthy", "an interrupted deployment is done again"
 
 
+@pytest.mark.parametrize("moment", ["job", "handing_over", "handed_over"])
+def test_an_agent_killed_as_it_hands_over_to_what_waits_carries_on(api: Deployments, app: str, moment: str) -> None:
+    """Units that waited would else do a deployment that nobody is in charge of any more, or wait for ever."""
+    old = _next_version(api, app)
+    api.healthy(app)
+    api.waiting(app, 3)
+    new = _next_version(api, app)
+    with _visitor(api, app) as seen:
+        _died_and_ended(api, app, moment, "deployments")
+    deployment = api.history(app)[0]["id"]
+    _check(api, app, deployment, old, new, seen)
+    assert api.show(app, deployment)["status"] == "healthy"
+
+
 @pytest.mark.parametrize("step", ROLLBACK)
 def test_an_agent_killed_at_a_step_of_a_rollback_carries_on(api: Deployments, app: str, step: str) -> None:
     """Else a crash during the way out of trouble makes more of it."""

@@ -50,6 +50,8 @@ GROUND = {
     "caddy",
     "routes",
     "sockets",
+    "unit_files",
+    "pipes",
 } | {
     "issuance",
     "mail",

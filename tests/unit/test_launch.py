@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rustploy_agent import slots
+from rustploy_agent import pipes, slots
 from tests.unit.waiting import until
 
 LAUNCH = Path(__file__).parents[2] / "units" / "launch"
@@ -112,7 +112,8 @@ def test_a_stopped_server_is_signalled_once_and_may_drain(app: Path) -> None:
 def waiting(app: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A launcher that was started before there is anything to run."""
     slot = app.parent / "slot.env"
-    pipe = slots.reserve(slot)
+    pipes.make(slot)
+    pipe = pipes.hold(slot)
     env = {"RUSTPLOY_SLOT_FILE": str(slot), "PATH": "/usr/bin:/bin"}
     with subprocess.Popen([LAUNCH], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rustploy_agent import names, slots
+from rustploy_agent import names, pipes, slots
 
 values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60) | st.sampled_from(
     [
@@ -116,10 +116,12 @@ def test_a_reserved_slot_file_is_for_the_same_readers_and_counts_as_none(tmp_pat
     slots.write(slots.path(tmp_path, "worker", "a"), b"")
     before = os.umask(0o077)
     try:
-        os.close(slots.reserve(target))
+        pipes.make(target)
     finally:
         os.umask(before)
     assert (stat.S_ISFIFO(target.stat().st_mode), stat.S_IMODE(target.stat().st_mode)) == (True, 0o640)
     assert (slots.in_use(tmp_path), slots.numbers(tmp_path)) == ("a", {"worker": 1})
     slots.remove(tmp_path, "b")
+    assert target.is_fifo(), "whoever waits at it must be found, to be stopped"
+    slots.remove_pipes(tmp_path, "b")
     assert not target.exists()

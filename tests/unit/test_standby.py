@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rustploy_agent import apps, config, settle, standby
+from rustploy_agent import apps, config, lifecycle, settle, standby, unit_files
 from rustploy_agent.builder import job
 from rustploy_agent.core import Core
 from rustploy_agent.models import App, Deployment
@@ -22,6 +22,7 @@ from tests.unit.waiting import ended, until
 
 pytestmark = pytest.mark.processes
 FETCH, BUILD = "rustploy-fetch@blog.service", "rustploy-build@blog.service"
+WEB = {slot: f"rustploy-app@blog-web-{slot}.service" for slot in "ab"}
 
 
 @pytest.fixture
@@ -53,7 +54,12 @@ def deployed(core: Core, app: App) -> Deployment:
 
 
 def waiting(manager: Manager) -> set[str]:
+    """Units that run, but those of apps."""
     return {name for name in manager.running() if "app@" not in name}
+
+
+def slot_pipes(core: Core) -> list[str]:
+    return sorted(path.name for path in (core.settings.paths.app("blog") / "slots").iterdir() if path.is_fifo())
 
 
 def asked(manager: Manager, action: Callable[[], object]) -> list[str]:
@@ -69,6 +75,61 @@ def test_the_next_deployment_is_handed_to_what_waits(core: Core, manager: Manage
     calls = asked(manager, lambda: deployed(core, app))
     assert calls == [f"start {FETCH}", f"start {BUILD}"], "nothing but what waits for the one after it"
     assert [sorted(one["app"] for one in manager.jobs), len(manager.jobs)] == [["blog"] * 4, 4]
+
+
+def test_the_idle_slot_waits_for_the_next_release(core: Core, manager: Manager, app: App) -> None:
+    """Else each deployment waits for a sandbox, which takes a small app longer than its start."""
+    deployed(core, app)
+    assert (manager.running() & set(WEB.values()), slot_pipes(core)) == (set(WEB.values()), ["web-b.env"])
+    before = len(manager.calls)
+    assert deployed(core, app).status == "healthy"
+    assert ("stop", WEB["b"]) not in manager.calls[before:], "what waited was not used"
+    assert App.get_by_id(app.id).active_slot == "b"
+    assert (manager.running() & set(WEB.values()), slot_pipes(core)) == (set(WEB.values()), ["web-a.env"])
+
+
+def test_a_unit_that_was_changed_meanwhile_is_started_anew(
+    core: Core, manager: Manager, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would run with the limits, and log for the deployment, of the time when it was set up."""
+    deployed(core, app)
+    monkeypatch.setattr(unit_files, "identity", lambda unit: (("changed", 1, 1),))
+    before = len(manager.calls)
+    assert deployed(core, app).status == "healthy"
+    calls = manager.calls[before:]
+    assert {("restart", FETCH), ("restart", BUILD), ("stop", WEB["b"])} <= set(calls)
+    assert slot_pipes(core) == ["web-a.env"]
+
+
+def test_a_rollback_takes_what_waits_in_the_idle_slot(core: Core, manager: Manager, app: App) -> None:
+    first = deployed(core, app)
+    deployed(core, app)
+    before = len(manager.calls)
+    core.worker.enqueue(back := Deployment(app=app, kind="rollback", target_release_id=first.release_id))
+    assert ended(back.id).status == "healthy"
+    assert ("stop", WEB["a"]) not in manager.calls[before:]
+
+
+def test_a_slot_that_is_not_left_yet_is_left_alone(core: Core, manager: Manager, app: App) -> None:
+    """Visitors are on its old release, which could not be stopped; it is tried again later."""
+    deployed(core, app)
+    standing = core.worker.standby
+    with core.worker.hold(app.id, 1):
+        manager.StopUnit(WEB["b"], "replace", timeout=1)
+        (core.settings.paths.app("blog") / "slots" / "web-b.env").unlink()
+        manager.units[WEB["b"]] = Unit("active", "running")
+        standing.ready(App.get_by_id(app.id), ())
+    assert slot_pipes(core) == []
+
+
+def test_a_stopped_app_has_nothing_that_waits_in_its_slots(core: Core, manager: Manager, app: App) -> None:
+    """Who reads the list of units after a stop finds none of it."""
+    deployed(core, app)
+    lifecycle.stop(app, core)
+    assert (manager.running() & set(WEB.values()), slot_pipes(core)) == (set(), [])
+    with core.worker.hold(app.id, 1):
+        core.worker.standby.ready(App.get_by_id(app.id), ())
+    assert slot_pipes(core) == []
 
 
 def test_a_failed_deployment_is_followed_by_one_soon(core: Core, manager: Manager, app: App) -> None:
@@ -95,7 +156,7 @@ def test_nothing_is_set_up_while_others_want_to_be_deployed(core: Core, manager:
     core.worker.enqueue(under_way)
     until(lambda: Deployment.get_by_id(under_way.id).status == "deploying")
     with core.worker.hold(app.id, 1):
-        core.worker.stand_by(app)
+        core.worker.standby.ready(app, ("fetch",))
     assert FETCH not in manager.running()
     manager.gate.set()
     ended(under_way.id)
@@ -106,7 +167,7 @@ def test_after_a_while_nothing_waits_any_more(
 ) -> None:
     """Else the memory is gone until the next deployment, which may be next year's."""
     deployed(core, app)
-    standing = core.worker._standby
+    standing = core.worker.standby
     standing.tidy()
     assert waiting(manager) == {FETCH, BUILD}, "it is not time yet"
     later = time.monotonic() + 601
@@ -117,7 +178,8 @@ def test_after_a_while_nothing_waits_any_more(
             assert waiting(manager) == {FETCH, BUILD}, "not while something is done with the app"
             assert standing._timer is not None and standing._timer.interval == standby.AGAIN_SECONDS
         standing.tidy()
-        assert (waiting(manager), standing._timer) == (set(), None)
+        assert (waiting(manager), standing._timer, slot_pipes(core)) == (set(), None, [])
+        assert manager.running() == {WEB["a"]}, "what serves is not what waits"
     assert deployed(core, app).status == "healthy"
 
 
@@ -147,8 +209,9 @@ def test_a_starting_agent_ends_what_waited_for_the_one_before_it(core: Core, man
     """It was set up by another version, perhaps, or with other settings."""
     deployed(core, app)
     settle.settle(core.settings, core.systemd, core.applier)
-    assert waiting(manager) == set()
+    assert manager.running() == {WEB["a"]}
     assert not list((core.settings.paths.app("blog") / "jobs").iterdir())
+    assert slot_pipes(core) == []
 
 
 def test_a_rollback_leaves_what_waits(core: Core, manager: Manager, app: App) -> None:
@@ -180,7 +243,7 @@ def test_an_app_made_anew_with_the_name_of_a_removed_one_is_left_alone(
     later = time.monotonic() + 601
     with monkeypatch.context() as patched:
         patched.setattr(standby, "time", SimpleNamespace(monotonic=lambda: later))
-        core.worker._standby.tidy()
+        core.worker.standby.tidy()
     assert BUILD in manager.running()
     manager.units[BUILD].active = "inactive"
     assert ended(deployment.id).status == "healthy"
@@ -198,7 +261,7 @@ def test_a_full_disk_costs_the_next_deployment_a_moment_only(
     with monkeypatch.context() as patched:
         patched.setattr(os, "mkfifo", full)
         with core.worker.hold(app.id, 1):
-            core.worker.stand_by(app)
+            core.worker.standby.ready(app, ("fetch",))
     assert (len(tried), waiting(manager)) == (1, set())
     assert deployed(core, app).status == "healthy"
 
@@ -210,7 +273,7 @@ def test_what_is_still_at_work_is_not_taken_for_something_that_waits(
     monkeypatch.setattr(standby, "STOP_SECONDS", 0.05)
     manager.units[FETCH] = Unit("active", "running")
     with core.worker.hold(app.id, 1):
-        core.worker.stand_by(app)
+        core.worker.standby.ready(app, ("fetch",))
     assert not list((core.settings.paths.app("blog") / "jobs").iterdir())
 
 
