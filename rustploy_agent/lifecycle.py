@@ -70,17 +70,8 @@ def situation(app: App, core: Core) -> tuple[Run, Release | None]:
     """What serves, if anything does. Read anew: a deployment may have ended while this waited for it."""
     app = again(app)
     release = Release.get_or_none(Release.id == app.active_release_id)
-    deployment = (
-        Deployment.select()
-        .where(
-            Deployment.release_id == app.active_release_id,
-            Deployment.status == "healthy",
-            Deployment.outcome.is_null() | (Deployment.outcome != "unchanged"),
-        )
-        .order_by(Deployment.created_at_unix_ms.desc())
-        .first()
-    )
-    return Run(core.settings, core.systemd, core.applier, app, deployment or Deployment(app=app)), release
+    deployment = Deployment.serving(app) or Deployment(app=app)
+    return Run(core.settings, core.systemd, core.applier, app, deployment), release
 
 
 def _note(app: App, *, stopped: bool) -> None:

@@ -115,6 +115,21 @@ class Deployment(Model):
         last: int | None = cls.select(peewee.fn.MAX(cls.created_at_unix_ms)).where(cls.app == app).scalar()
         return max(now_ms(), (last or 0) + 1)
 
+    @classmethod
+    def serving(cls, app: App) -> Deployment | None:
+        """The one that started what serves; those that found nothing to change came later."""
+        found: Deployment | None = (
+            cls.select()
+            .where(
+                cls.release_id == app.active_release_id,
+                cls.status == "healthy",
+                cls.outcome.is_null() | (cls.outcome != "unchanged"),
+            )
+            .order_by(cls.created_at_unix_ms.desc())
+            .first()
+        )
+        return found
+
     def move(self, old: tuple[str, ...], new: str, **changes: Any) -> bool:
         """Guarded change of state: True if the row was in one of the old states and is now in the new one."""
         if new in ("healthy", "failed"):

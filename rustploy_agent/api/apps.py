@@ -52,18 +52,7 @@ def full_view(app: App) -> dict[str, Any]:
     """With what runs now, asked from systemd."""
     release = Release.get_or_none(Release.id == app.active_release_id)
     port = activation.web_port(app)
-    active = (
-        Deployment.select(Deployment.id)
-        .where(
-            Deployment.release_id == app.active_release_id,
-            Deployment.status == "healthy",
-            Deployment.outcome.is_null() | (Deployment.outcome != "unchanged"),
-        )
-        .order_by(Deployment.created_at_unix_ms.desc())
-        .first()
-        if release
-        else None
-    )
+    active = Deployment.serving(app) if release else None
     return view(app) | {
         "address": f"http://{health.LOOPBACK}:{port}" if port else None,
         "urls": routing.urls(app, core().settings),

@@ -80,10 +80,7 @@ class ByHand:
         return path
 
     def main_pid(self, unit: str) -> int:
-        return int(self.property(unit, "MainPID"))
-
-    def property(self, unit: str, name: str) -> str:
-        return self.machine.run(["systemctl", "show", "--value", f"--property={name}", unit]).stdout.strip()
+        return int(self.machine.property(unit, "MainPID"))
 
 
 def quoted(value: str) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -59,6 +60,11 @@ def server(version: str, web: str = "exec python3 app.py", **files: str) -> dict
 def scripted(version: str, build: str = "true") -> dict[str, str]:
     """The same app with a build step of its own, for build_mode "script"."""
     return server(version) | {"build.sh": build + "\n"}
+
+
+def echoes(websocket: socket.socket) -> bool:
+    websocket.sendall(b"still there?")
+    return websocket.recv(4096) == b"still there?"
 
 
 class Deployments:
@@ -166,12 +172,8 @@ class Deployments:
         """Units that wait for the app's next deployment, each with its process, once there are so many."""
 
         def found() -> dict[str, str]:
-            pids = {}
-            for unit in self.standing_by(app):
-                shown = self.machine.run(["systemctl", "show", "--property=ActiveState,MainPID", unit]).stdout
-                about = dict(line.split("=") for line in shown.split())
-                pids |= {unit: about["MainPID"]} if about["ActiveState"] == "active" else {}
-            return pids if len(pids) == number else {}
+            units = [unit for unit in self.standing_by(app) if self.machine.property(unit, "ActiveState") == "active"]
+            return {unit: self.machine.property(unit, "MainPID") for unit in units} if len(units) == number else {}
 
         return self.machine.wait_for(found, 20, f"{number} units to wait for {app}")
 
@@ -203,6 +205,24 @@ class Deployments:
         """The app's answer at its name, from the ingress."""
         return self.machine.http("GET", path, port=self.machine.place.http_port, headers={"Host": self.host(app)})
 
+    def websocket(self, app: str) -> socket.socket:
+        """An open one to the app, by its name at the ingress."""
+        found = socket.create_connection(("127.0.0.1", self.machine.place.http_port), timeout=15)
+        lines = [
+            "GET /socket HTTP/1.1",
+            f"Host: {self.host(app)}",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: x",
+        ]
+        found.sendall("\r\n".join([*lines, "", ""]).encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += found.recv(4096)
+        assert head.startswith(b"HTTP/1.1 101"), head
+        return found
+
     def host(self, app: str) -> str:
         return f"{app}.{BASE_DOMAIN}"
 
@@ -216,10 +236,8 @@ class Deployments:
 
     def environ(self, app: str) -> bytes:
         active = self.app(app)["active_slot"]
-        pid = self.machine.run(
-            ["systemctl", "show", "--value", "-pMainPID", f"rustploy-app@{app}-web-{active}.service"]
-        )
-        return base64.b64decode(self.machine.run(["base64", f"/proc/{pid.stdout.strip()}/environ"]).stdout)
+        pid = self.machine.property(f"rustploy-app@{app}-web-{active}.service", "MainPID")
+        return base64.b64decode(self.machine.run(["base64", f"/proc/{pid}/environ"]).stdout)
 
     def ports(self, app: str) -> tuple[int, int]:
         """The loopback ports of both slots."""

@@ -91,21 +91,17 @@ def thief(machine: Machine) -> contextlib.AbstractContextManager[None]:
     return program(machine, THIEF, "trying")
 
 
-def show(machine: Machine, unit: str, name: str) -> str:
-    return machine.run(["systemctl", "show", "--value", f"--property={name}", unit]).stdout.strip()
-
-
 def anew(machine: Machine, before: str) -> None:
-    machine.wait_for(lambda: show(machine, AGENT, "MainPID") not in (before, "0"), 60, "another agent")
+    machine.wait_for_restart(AGENT, before, 60)
     machine.wait_for_agent(60)
 
 
 def test_nobody_is_refused_and_no_app_gets_the_address_at_a_restart_or_an_upgrade(machine: Machine, deb: Path) -> None:
     """A listener in between would be sent the tokens of whoever asks then; a refused request is a failed CI run."""
-    before = show(machine, AGENT, "MainPID")
+    before = machine.property(AGENT, "MainPID")
     with thief(machine), Asking(machine.place.port) as asking:
         machine.run(["systemctl", "restart", AGENT])
-        assert show(machine, AGENT, "MainPID") != before
+        assert machine.property(AGENT, "MainPID") != before
         machine.install(deb)
         machine.wait_for_agent(60)
     assert asking.failures == []
@@ -115,7 +111,7 @@ def test_nobody_is_refused_and_no_app_gets_the_address_at_a_restart_or_an_upgrad
 
 def test_no_app_gets_the_address_when_the_agent_is_killed_or_stopped(machine: Machine) -> None:
     """Killed, it answers those in flight no more, but who comes next waits for its successor."""
-    before = show(machine, AGENT, "MainPID")
+    before = machine.property(AGENT, "MainPID")
     with thief(machine), Asking(machine.place.port) as asking:
         machine.run(["kill", "-KILL", before])
         anew(machine, before)
@@ -125,7 +121,7 @@ def test_no_app_gets_the_address_when_the_agent_is_killed_or_stopped(machine: Ma
         machine.run(["systemctl", "stop", AGENT])
         with pytest.raises(TimeoutError):
             machine.http("GET", "/health", timeout=2)
-        assert show(machine, AGENT, "ActiveState") == "inactive", "a connection started what somebody had stopped"
+        assert machine.property(AGENT, "ActiveState") == "inactive", "a connection started what somebody had stopped"
         machine.run(["systemctl", "start", AGENT])
     machine.wait_for_agent()
 

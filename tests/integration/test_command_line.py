@@ -21,7 +21,7 @@ def may_list(machine: Machine, token: str) -> bool:
 
 
 def main_pid(machine: Machine) -> str:
-    return machine.run(["systemctl", "show", "-P", "MainPID", "rustploy-agent"]).stdout.strip()
+    return machine.property("rustploy-agent.service", "MainPID")
 
 
 def answers(machine: Machine) -> bool:
@@ -133,5 +133,5 @@ def test_an_agent_that_hangs_is_started_anew_and_one_that_answers_is_not(
     machine.run(["sleep", "8"])
     assert main_pid(machine) == before
     machine.run(["kill", "-STOP", before])
-    machine.wait_for(lambda: main_pid(machine) not in (before, "0"), 30, "systemd to start another agent")
+    machine.wait_for_restart("rustploy-agent.service", before)
     machine.wait_for(lambda: answers(machine), 30, "the agent to answer again")

@@ -29,6 +29,7 @@ ROLLBACK = [*(step for step in _steps("activation.py") if step != "release"), "p
 DEPLOY = [*_steps("deploy.py"), *_steps("activation.py")]
 
 pytestmark = pytest.mark.usefixtures("machine")
+AGENT = "rustploy-agent.service"
 PROGRAM = "/usr/local/lib/rustploy-tests/fault_agent.py"
 DROP_IN = "/etc/systemd/system/rustploy-agent.service.d/90-fault.conf"
 OVERRIDE = f"[Service]\nExecStart=\nExecStart=/usr/bin/python3 -I {PROGRAM}\nRestartSec=100ms\n"
@@ -80,14 +81,10 @@ def _kill_at(api: Deployments, step: str) -> None:
     api.machine.write("/var/lib/rustploy/agent/fault", step, 0o600, "rustploy:rustploy")
 
 
-def _main_pid(api: Deployments) -> str:
-    return api.machine.run(["systemctl", "show", "--value", "-pMainPID", "rustploy-agent.service"]).stdout.strip()
-
-
 def _kill(api: Deployments) -> None:
-    before = _main_pid(api)
+    before = api.machine.property(AGENT, "MainPID")
     api.machine.run(["kill", "-KILL", before])
-    api.machine.wait_for(lambda: _main_pid(api) not in (before, "0"), 30, "the agent to be started again")
+    api.machine.wait_for_restart(AGENT, before)
     api.machine.wait_for_agent()
 
 
@@ -156,11 +153,11 @@ def test_an_agent_killed_at_a_step_of_a_rollback_carries_on(api: Deployments, ap
 
 
 def _died_and_ended(api: Deployments, app: str, step: str, what: str) -> None:
-    before = _main_pid(api)
+    before = api.machine.property(AGENT, "MainPID")
     _kill_at(api, step)
     with contextlib.suppress(RemoteDisconnected, ConnectionResetError):  # it may die before it has answered
         api.start(app, what)
-    api.machine.wait_for(lambda: _main_pid(api) not in (before, "0"), 30, f"the agent to be killed at {step}")
+    api.machine.wait_for_restart(AGENT, before)
     api.machine.wait_for_agent()
     deployment = api.history(app)[0]["id"]
     assert not api.machine.exists("/var/lib/rustploy/agent/fault")

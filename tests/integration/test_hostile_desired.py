@@ -246,7 +246,7 @@ def test_a_huge_slug_holds_nobody_up_and_a_broken_off_sweep_is_taken_up_again(ha
     try:
         machine.run(["sh", "-c", f"mkdir -p {SLUGS}/{UUID}/app; cd {SLUGS}/{UUID}/app; seq 1000 | xargs touch"])
         assert hand.apply(desired(GOOD | {"remove_slugs": [UUID]})).result["removed_slugs"] == [UUID]
-        assert hand.property(sweep, "ActiveState") == "activating"
+        assert hand.machine.property(sweep, "ActiveState") == "activating"
         assert hand.apply(desired(GOOD)).status == 0, "apply waited for the sweep"
         assert machine.run(["ls", "-A", SLUGS]).stdout == ""
         seen = machine.run(["ls", f"{APPS}/.trash"], user="rustploy", check=False)
@@ -258,7 +258,7 @@ def test_a_huge_slug_holds_nobody_up_and_a_broken_off_sweep_is_taken_up_again(ha
     assert machine.run(["ls", "-A", f"{APPS}/.trash"]).stdout != ""
     hand.run_apply()
     machine.wait_for(lambda: machine.run(["ls", "-A", f"{APPS}/.trash"]).stdout == "", 60, "it to be swept away")
-    machine.wait_for(lambda: hand.property(sweep, "Result") == "success", 20, "the sweep to end well")
+    machine.wait_for(lambda: hand.machine.property(sweep, "Result") == "success", 20, "the sweep to end well")
 
 
 def test_an_absent_app_is_left_alone(hand: ByHand) -> None:
@@ -285,7 +285,7 @@ def test_processes_that_are_no_longer_listed_are_stopped_and_forgotten(hand: ByH
     hand.slot_file("good", "worker-a", directory, "exec sleep infinity")
     hand.machine.run(["systemctl", "start", "rustploy-app@good-worker-a"])
     assert hand.apply(desired(GOOD)).result["apps"]["good"]["ok"]
-    assert hand.property("rustploy-app@good-worker-a", "ActiveState") == "inactive"
+    assert hand.machine.property("rustploy-app@good-worker-a", "ActiveState") == "inactive"
     assert "worker" not in "".join(line for line in traces(hand) if "/etc/" in line)
     hand.machine.run(["rm", f"{APPS}/good/slots/worker-a.env"])
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.contract import tools
 from tests.integration import helpers, ingress_apps
-from tests.integration.helpers import Deployments
+from tests.integration.helpers import Deployments, echoes
 from tests.integration.helpers_prober import Prober
 from tests.integration.load import Listener, Load
 from tests.machine import Machine, Response
@@ -213,22 +213,6 @@ def test_deployments_go_on_without_an_ingress_and_are_served_when_it_is_back(api
     machine.wait_for(lambda: machine.http("GET", "/health").body["ingress"] == "ok", 20, "health to say so")
 
 
-def _open_socket(api: Deployments, app: str) -> socket.socket:
-    found = socket.create_connection(("127.0.0.1", api.machine.place.http_port), timeout=10)
-    request = f"GET /socket HTTP/1.1\r\nHost: {app}.{BASE}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    found.sendall(f"{request}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n\r\n".encode())
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += found.recv(4096)
-    assert head.startswith(b"HTTP/1.1 101"), head
-    return found
-
-
-def _echoes(one: socket.socket) -> bool:
-    one.sendall(b"ping")
-    return one.recv(4096) == b"ping"
-
-
 @pytest.mark.parametrize("kind", ["python", "node"])
 def test_no_visitor_notices_deployments_and_rollbacks(api: Deployments, app: str, kind: str) -> None:
     """At 200 requests a second: fresh and kept connections, slow ones, posts, an own websocket and another app's."""
@@ -237,21 +221,21 @@ def test_no_visitor_notices_deployments_and_rollbacks(api: Deployments, app: str
     api.healthy(name)
     with Load(api.machine.place.http_port, f"{name}.{BASE}") as calm:
         time.sleep(CALM_SECONDS)
-    beside = _open_socket(api, app)
+    beside = api.websocket(app)
     with Load(api.machine.place.http_port, f"{name}.{BASE}") as seen:
         for number in range(1, SWITCHES + 1):
-            own, stream = _open_socket(api, name), Listener(api.machine.place.http_port, f"{name}.{BASE}")
+            own, stream = api.websocket(name), Listener(api.machine.place.http_port, f"{name}.{BASE}")
             api.commit(name, {"version.txt": str(number)})
             about = api.wait(name, api.start(name))
             assert about["status"] == "healthy", about
             assert get(api, name).body == str(number), "healthy, but visitors still meet the old release"
-            assert _echoes(own), "a websocket did not live through the switch"
+            assert echoes(own), "a websocket did not live through the switch"
             assert stream.hears(time.monotonic() + 0.2), "an event stream did not live through the switch"
             own.close()
             api.wait_until_settled(name)
         for _ in range(max(1, SWITCHES // 4)):
             api.healthy(name, "rollback")
-    assert _echoes(beside), "another app's websocket was ended"
+    assert echoes(beside), "another app's websocket was ended"
     beside.close()
     assert seen.failures == []
     wanted = min(RATE, MOST_OF * calm.per_second)

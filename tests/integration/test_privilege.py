@@ -263,14 +263,15 @@ def test_the_agent_may_start_stop_restart_and_reset_its_own_units(attacker: Atta
     calls += [["apply", *MANAGER, "StartUnit", '("rustploy-apply.service", "replace")']]
     calls += [["again", *MANAGER, "StartUnit", f'("{OWN}", "replace")']]
     assert set(attacker.call(calls).values()) == {"ok"}
-    for unit, state in (("rustploy-apply.service", "inactive"), (OWN, "active")):
-        attacker.machine.wait_for(lambda u=unit, s=state: attacker.hand.property(u, "ActiveState") == s, 30, f"{unit}")  # type: ignore[misc]
+    states = {"rustploy-apply.service": "inactive", OWN: "active"}
+    machine = attacker.machine
+    machine.wait_for(lambda: {unit: machine.property(unit, "ActiveState") for unit in states} == states, 30, "both")
 
 
 def test_no_other_call_of_systemd_is_allowed(attacker: Attacker) -> None:
     """Else whoever takes over the agent takes the host."""
     machine = attacker.machine
-    pid = machine.run(["systemctl", "show", "--value", "--property=MainPID", "witness"]).stdout.strip()
+    pid = machine.property("witness", "MainPID")
     calls = matrix(unit_path(machine, OWN), unit_path(machine, "witness.service"), int(pid))
     assert len(calls) >= 60
     before = attacker.state()

@@ -5,7 +5,6 @@ import contextlib
 import http.client
 import json
 import random
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import helpers, ingress_apps
-from tests.integration.helpers import Deployments
+from tests.integration.helpers import Deployments, echoes
 from tests.integration.helpers_prober import ask
 from tests.integration.load import Load
 from tests.machine import Response
@@ -119,28 +118,11 @@ class Readers:
             ask(self._port, self._path, seconds=20, host=self._host)
 
 
-def websocket(api: Deployments, app: str) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", api.machine.place.http_port), timeout=15)
-    lines = ["GET /socket HTTP/1.1", f"Host: {api.host(app)}", "Connection: Upgrade", "Upgrade: websocket", "", ""]
-    connection.sendall("\r\n".join(lines).encode())
-    assert connection.recv(4096).startswith(b"HTTP/1.1 101")
-    return connection
-
-
-def echoes(connection: socket.socket) -> bool:
-    connection.sendall(b"still there?")
-    return connection.recv(4096) == b"still there?"
-
-
 def download(api: Deployments, seconds: int) -> int:
     """How many of the promised bytes came."""
     connection = http.client.HTTPConnection("127.0.0.1", api.machine.place.http_port, timeout=30)
     connection.request("GET", f"/download/{seconds}", headers={"Host": api.host("many")})
     return len(connection.getresponse().read())
-
-
-def main_pid(api: Deployments, unit: str) -> str:
-    return api.machine.run(["systemctl", "show", "--value", "-pMainPID", unit]).stdout.strip()
 
 
 def test_both_instances_answer_in_turn(api: Deployments) -> None:
@@ -161,7 +143,7 @@ def test_a_deployment_of_a_scaled_app_costs_no_request_and_no_websocket_of_anoth
     api.create("other", ingress_apps.python("other"))
     api.healthy("other")
     api.commit("many", {"version.txt": "two"})
-    with websocket(api, "other") as connection:
+    with api.websocket("other") as connection:
         with load(api) as seen:
             api.healthy("many")
             time.sleep(1)
@@ -194,11 +176,11 @@ def test_while_an_instance_is_down_the_others_serve(api: Deployments) -> None:
     """Else two instances fail twice as often as one: whoever has the least connections is the one that is down."""
     scale(api, web=2)
     unit = f"rustploy-app@many-web-{api.app('many')['active_slot']}2.service"
-    before = main_pid(api, unit)
+    before = api.machine.property(unit, "MainPID")
     with Readers(api, 12, 0.4) as seen:
         time.sleep(0.5)
         api.machine.run(["kill", "-KILL", before])
-        api.machine.wait_for(lambda: main_pid(api, unit) not in ("0", before), 20, "systemd to restart it")
+        api.machine.wait_for_restart(unit, before)
         time.sleep(1)
         api.machine.run(["systemctl", "stop", unit])  # by hand, as if it never came up again
         down = -seen.answers
@@ -242,7 +224,7 @@ def test_an_agent_killed_while_scaling_leaves_the_old_number_or_the_new_one(api:
     """Else units run that nobody counts; the seed is the number, so a failure can be repeated."""
     before, after = ((1, 3), (3, 1))[number % 2]
     scale(api, web=before)
-    agent = main_pid(api, "rustploy-agent.service")
+    agent = api.machine.property("rustploy-agent.service", "MainPID")
     moment = random.Random(number).uniform(0.02, 1.2)
 
     def ask_for_it() -> None:
@@ -255,7 +237,7 @@ def test_an_agent_killed_while_scaling_leaves_the_old_number_or_the_new_one(api:
         time.sleep(moment)
         api.machine.run(["kill", "-KILL", agent])
         asking.join(60)
-        api.machine.wait_for(lambda: main_pid(api, "rustploy-agent.service") not in ("0", agent), 30, "a new agent")
+        api.machine.wait_for_restart("rustploy-agent.service", agent)
         api.machine.wait_for_agent()
     assert api.app("many")["scale"]["web"] in (before, after)
     check(api)

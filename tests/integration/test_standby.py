@@ -53,8 +53,7 @@ def test_a_rollback_takes_the_process_that_waits(api: Deployments, app: str) -> 
     before = api.waiting(app, UNITS)
     api.healthy(app, "rollback")
     (unit,) = (process["unit"] for process in api.app(app)["processes"])
-    shown = api.machine.run(["systemctl", "show", "--value", "--property=MainPID", unit])
-    assert shown.stdout.strip() == before[unit]
+    assert api.machine.property(unit, "MainPID") == before[unit]
     assert api.get(app).body == "0"
 
 
@@ -99,8 +98,8 @@ def test_limits_that_were_changed_hold_for_the_next_deployment(api: Deployments,
     assert changed.status == 200, changed.body
     works(api, app, "limited")
     (unit,) = (process["unit"] for process in api.app(app)["processes"])
-    shown = api.machine.run(["systemctl", "show", "--property=MainPID,TasksMax", unit]).stdout
-    assert f"MainPID={before[unit]}" not in shown.split() and "TasksMax=77" in shown.split()
+    assert api.machine.property(unit, "MainPID") != before[unit]
+    assert api.machine.property(unit, "TasksMax") == "77"
 
 
 def test_a_stopped_app_has_nothing_running(api: Deployments, app: str) -> None:

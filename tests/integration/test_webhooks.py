@@ -77,7 +77,7 @@ def _send(api: Deployments, host: GitHost, body: bytes, delivery: str) -> tuple[
 
 def _memory(machine: Machine) -> int:
     """The agent's resident memory in KiB."""
-    pid = machine.run(["systemctl", "show", "--value", "-pMainPID", "rustploy-agent.service"]).stdout.strip()
+    pid = machine.property("rustploy-agent.service", "MainPID")
     status = machine.read(f"/proc/{pid}/status")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
 

@@ -195,6 +195,10 @@ class Machine:
         lines = self.run(["journalctl", "--output=json", "--all", "--quiet", *arguments]).stdout.splitlines()
         return [jsonlib.loads(line) for line in lines]
 
+    def property(self, unit: str, name: str) -> str:
+        """Of a unit, as systemd shows it."""
+        return self.run(["systemctl", "show", "--value", f"--property={name}", unit]).stdout.strip()
+
     def failed_units(self) -> list[str]:
         listed = self.run(["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full"]).stdout
         return [line.split()[0] for line in listed.splitlines()]
@@ -207,6 +211,10 @@ class Machine:
                 raise AssertionError(f"waited {seconds} s for {what}; last seen: {result!r}")
             time.sleep(0.05)
         return result
+
+    def wait_for_restart(self, unit: str, before: str, seconds: float = 30) -> None:
+        """Of a unit whose main process was `before`."""
+        self.wait_for(lambda: self.property(unit, "MainPID") not in (before, "0"), seconds, f"{unit} to run again")
 
     # --- the package and the agent
 
