@@ -203,7 +203,7 @@ def let_requests_end(run: Run, processes: list[Process], slot: str) -> None:
 
 
 def stop_slot(run: Run, slot: str, but: Collection[Process] = ()) -> None:
-    """No file, so no start at boot; then no unit either, and nothing left to wait at. `but` these processes."""
+    """No file, so no release at boot; then no unit either, and nothing left to wait at. `but` these processes."""
     kept = [instances.slot_file(run.path, process, slot) for process in but]
     slots.remove(run.path, slot, kept)
     leaving = [process for process in instances.of(run.app) if process not in but]

@@ -48,9 +48,9 @@ class Ahead:
         run, app = self._run, self._run.app
         reservation.claim(app, run.deployment, self.slot)
         run.applier.ensure(app.name, removals=False)
-        wanted = [process for process in instances.of(app) if instances.is_wanted(app, process)]
+        wanted = instances.wanted_of(app)
         states = run.systemd.states([self._unit(process) for process in wanted])
-        waiting = [one for one in wanted if self._waits(one) and states[self._unit(one)].active == "active"]
+        waiting = [one for one in wanted if self._waits(one) and states[self._unit(one)].up]
         activation.stop_slot(run, self.slot, waiting)
         for process in wanted:
             if process not in waiting:

@@ -12,6 +12,7 @@ from rustploy_agent import sockets
 
 LOOPBACK = "127.0.0.1"
 PROBE_SECONDS = 5
+UNCERTAIN = "it is not certain whose process listens on the port"
 STATUS_LINE, LONGEST_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?:[ \r]|$)"), 4096
 
 
@@ -91,9 +92,10 @@ class HealthCheck:
                     if not answer.timed_out or left >= PROBE_SECONDS or tries == 1:
                         seen = answer.outcome
                 if answer.healthy:
-                    if sockets.server(self.port) == self.owner:
+                    server = sockets.server(self.port)
+                    if server == self.owner:
                         return f"{self.address} answered {seen} after {time.monotonic() - started:.2f} s"
-                    seen = "another user's process listens on the port"
+                    seen = "another user's process listens on the port" if server is not None else UNCERTAIN
             time.sleep(min(max(0.002, elapsed / 24), 0.5))
         tried = f"{tries} tries, the last: {seen}" if tries else f"{seen} on {LOOPBACK}:{self.port}, the app's $PORT"
         raise Unhealthy(f"GET {self.address} was not healthy within {self.timeout_seconds:g} s; {tried}")

@@ -37,9 +37,14 @@ def is_wanted(app: App, process: Process) -> bool:
     return bool(process.number <= wanted(app.scale, process.type))
 
 
+def wanted_of(app: App) -> list[Process]:
+    """Those that shall run, whatever release it is."""
+    return [process for process in of(app) if is_wanted(app, process)]
+
+
 def of_release(app: App, release: Release) -> list[Process]:
     """Those that run while the release does."""
-    return [process for process in of(app) if process.type in release.processes and is_wanted(app, process)]
+    return [process for process in wanted_of(app) if process.type in release.processes]
 
 
 def surplus(app: App) -> list[Process]:

@@ -75,8 +75,9 @@ def _stop_leftovers(settings: Settings, systemd: Systemd, applier: Applier, app:
     undrained = last is not None and last.status == "healthy" and last.step != "prune"
     if last is not None and app.stopped:
         activation.stop_slot(Run(settings, systemd, applier, app, last), app.active_slot)
-    if last is not None and (idle_files or undrained):
-        activation.stop_slot(Run(settings, systemd, applier, app, last), app.idle_slot)
-    scaling.retire_surplus(Run(settings, systemd, applier, app, last or Deployment(app=app)))
+    run = Run(settings, systemd, applier, app, last or Deployment(app=app))
+    if idle_files or undrained:
+        activation.stop_slot(run, app.idle_slot)
+    scaling.retire_surplus(run)
     if Slug.select().where(Slug.app == app, Slug.state == "removing").exists():
         applier.ensure(app.name)

@@ -60,7 +60,7 @@ def of_slot(app: Path, slot: str) -> list[Path]:
 
 
 def remove(app: Path, slot: str, but: Container[Path] = ()) -> None:
-    """Nothing starts in this slot any more, also not at boot, `but` what these files are for.
+    """No release starts in this slot any more, also not at boot, `but` that of these files.
 
     Pipes stay: who waits at one must be found by it, to be stopped.
     """
@@ -84,5 +84,5 @@ def remove_files(targets: list[Path]) -> None:
 
 
 def _named(app: Path) -> list[tuple[Path, re.Match[str]]]:
-    """Files, and pipes that a deployment has reserved, or left when it was cut short."""
+    """Files, and pipes at which units wait, or that were left by a deployment that was cut short."""
     return [(file, name) for file in (app / "slots").glob("*.env") if (name := NAME.fullmatch(file.name))]

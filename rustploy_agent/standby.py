@@ -27,6 +27,8 @@ from rustploy_agent.systemd import Systemd
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 20
+#: How long the end of what has done its job is waited for. Longer than that a fetch tidies its mirror up, and may.
+END_SECONDS = 1
 #: How soon units of an app that was held by somebody are tried to be ended again.
 AGAIN_SECONDS = 5.0
 #: The unit of each kind of job, by the app's name.
@@ -56,8 +58,8 @@ class Standby:
         self._waiting: dict[str, Waiting] = {}
         self._timer: threading.Timer | None = None
 
-    def ready(self, app: App, jobs: Iterable[str]) -> None:
-        """While the app is held. What goes wrong here costs the next deployment a moment, and nothing else.
+    def ready(self, app: App, jobs: Iterable[str], *, slot: bool = True) -> None:
+        """While the app is held; with its idle `slot`. What goes wrong here costs the next deployment a moment only.
 
         Not while others want to be deployed: they need the processor more.
         """
@@ -70,7 +72,7 @@ class Standby:
             path = self._settings.paths.app(app.name)
             for kind in jobs:
                 self._set_up(app, JOBS[kind](app.name), job_file(path, kind))
-            for unit, file in self._idle_slot(App.get_by_id(app.id), path):
+            for unit, file in self._idle_slot(App.get_by_id(app.id), path) if slot else ():
                 self._set_up(app, unit, file)
         except Exception as error:
             log.warning("nothing waits for the next deployment of %s: %s", app.name, error)
@@ -78,19 +80,18 @@ class Standby:
 
     def _idle_slot(self, app: App, path: Path) -> list[tuple[str, Path]]:
         """Units and slot files of what the next deployment will start; none while the slot is not left yet."""
-        slot = app.idle_slot
-        wanted = [process for process in instances.of(app) if instances.is_wanted(app, process)]
+        slot, wanted = app.idle_slot, instances.wanted_of(app)
         found = {instances.unit(app, process, slot): instances.slot_file(path, process, slot) for process in wanted}
-        left = any(file.is_file() for file in slots.of_slot(path, slot))
-        if app.stopped or left or not all(state.ended for state in self._systemd.states(list(found)).values()):
+        if app.stopped or any(file.is_file() for file in slots.of_slot(path, slot)):
             return []
-        return list(found.items())
+        states = self._systemd.states(list(found))
+        return list(found.items()) if all(states[unit].ended or found[unit].is_fifo() for unit in found) else []
 
     def _set_up(self, app: App, unit: str, pipe: Path) -> None:
         if not (pipe.is_fifo() and self.is_current(unit)):
             if pipe.is_fifo():
                 self._systemd.stop_and_wait(unit, STOP_SECONDS)
-            elif self._systemd.settle(unit, STOP_SECONDS, ended=True) is None:
+            elif self._systemd.settle(unit, END_SECONDS, ended=True) is None:
                 return
             pipe.unlink(missing_ok=True)
             pipes.make(pipe)
@@ -99,6 +100,8 @@ class Standby:
         with self._lock:
             self._waiting[unit] = one
         self._systemd.start(unit)
+        if self._systemd.needs_reload(unit):  # it was set up by what its files said before
+            self._dismiss(one)
 
     def is_current(self, unit: str) -> bool:
         """Whether it was set up here, and by the files that lie there now; apply and operators change them."""
@@ -111,31 +114,40 @@ class Standby:
         with self._lock:
             unwanted = [one for one in self._waiting.values() if not self._is_wanted(one)]
         for one in unwanted:
-            if self._end(one):
-                with self._lock:
-                    if self._waiting.get(one.unit) is one:
-                        del self._waiting[one.unit]
+            self._end(one)
         self._come_back()
 
     def _is_wanted(self, one: Waiting) -> bool:
         return one.app.id == self._latest and time.monotonic() < one.until
 
-    def _end(self, one: Waiting) -> bool:
-        """Not while the app is being deployed: then it may be at work. Of a removed one nothing is left to end.
+    def _end(self, one: Waiting) -> None:
+        """Not while the app is held: then it may be at work; what could not be ended is tried again.
 
-        An app made later with its name is another one, whose units are nobody's to stop here. What is at work has no
-        pipe any more.
+        Of a removed app nothing is left to end, and one made later with its name is another.
         """
         try:
             with self._hold(one.app.id, 0):
-                if one.pipe.is_fifo() and App.select().where(App.id == one.app.id).exists():
-                    self._systemd.stop_and_wait(one.unit, STOP_SECONDS)
-                    one.pipe.unlink(missing_ok=True)
+                with self._lock:
+                    is_last = self._waiting.get(one.unit) is one  # else it was set up anew meanwhile
+                if is_last and App.select().where(App.id == one.app.id).exists():
+                    self._dismiss(one)
+                elif is_last:
+                    self._forget(one)
         except Conflict:
-            return False
+            return
         except Exception as error:
             log.warning("what waits for the next deployment of %s: %s", one.app.name, error)
-        return True
+
+    def _dismiss(self, one: Waiting) -> None:
+        """What is at work has no pipe any more."""
+        if one.pipe.is_fifo():
+            self._systemd.stop_and_wait(one.unit, STOP_SECONDS)
+            one.pipe.unlink(missing_ok=True)
+        self._forget(one)
+
+    def _forget(self, one: Waiting) -> None:
+        with self._lock:
+            self._waiting.pop(one.unit, None)
 
     def _come_back(self) -> None:
         with self._lock:
@@ -178,6 +190,6 @@ def waiting(systemd: Systemd, unit: str, job: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield stat.S_ISFIFO(os.fstat(pipe).st_mode) and systemd.state(unit).active in ("activating", "active")
+        yield stat.S_ISFIFO(os.fstat(pipe).st_mode) and systemd.state(unit).up
     finally:
         os.close(pipe)

@@ -15,7 +15,8 @@ from typing import Any
 from rustploy_agent.errors import SystemdError
 
 CALL_SECONDS = 25
-BUS_NAME, SERVICE = "org.freedesktop.systemd1", "org.freedesktop.systemd1.Service"
+BUS_NAME = "org.freedesktop.systemd1"
+UNIT, SERVICE = f"{BUS_NAME}.Unit", f"{BUS_NAME}.Service"
 #: What is called of the manager, as it would say itself (org.freedesktop.systemd1(5)).
 METHODS = {
     "StartUnit": ("s", "s", ">o"),
@@ -58,6 +59,11 @@ class UnitState:
     def ended(self) -> bool:
         """It does not run any more, and is not about to."""
         return self.settled and self.active in ("inactive", "failed")
+
+    @property
+    def up(self) -> bool:
+        """It runs, or is being set up; not after an end from which it would start again."""
+        return self.active in ("activating", "active") and not self.restarting
 
     @property
     def restarting(self) -> bool:
@@ -103,6 +109,10 @@ class Systemd:
     def states(self, names: list[str]) -> dict[str, UnitState]:
         rows = zip(names, self._call("ListUnitsByNames", names), strict=True)
         return {name: UnitState(active=row[3], sub=row[4], path=row[6], job=row[7]) for name, row in rows}
+
+    def needs_reload(self, unit: str) -> bool:
+        """Whether its files were changed after systemd has read them."""
+        return bool(self._property(self.state(unit).path, "NeedDaemonReload", UNIT))
 
     def exit_state(self, unit: str) -> ExitState:
         path = self.state(unit).path
@@ -176,11 +186,11 @@ class Systemd:
             lambda: getattr(self._connect(), method)(*arguments, timeout=CALL_SECONDS), f"{method} {arguments[0]}"
         )
 
-    def _property(self, path: str, name: str) -> Any:
+    def _property(self, path: str, name: str, interface: str = SERVICE) -> Any:
         def get() -> Any:
             from gi.repository import GLib
 
-            arguments, answer = GLib.Variant("(ss)", (SERVICE, name)), GLib.VariantType.new("(v)")
+            arguments, answer = GLib.Variant("(ss)", (interface, name)), GLib.VariantType.new("(v)")
             return self._bus.con.call_sync(
                 BUS_NAME,
                 path,

@@ -120,18 +120,18 @@ class Worker:
             yield
         finally:
             self._release(app_id)
-            self.wake()
 
     def _release(self, app_id: str) -> None:
         with self._freed:
             self._busy.discard(app_id)
             self._freed.notify_all()
+            self._work_came.notify()
 
     def _work(self) -> None:
         while (deployment := self._take()) is not None:
             try:
                 run = self._end(deployment)
-                self.standby.ready(run.app, run.jobs)
+                self.standby.ready(run.app, run.jobs, slot=run.deployment.status == "healthy")
             except Exception:
                 log.exception("deployment %s ended in an internal error", deployment.id)
                 self._fail_somehow(deployment)

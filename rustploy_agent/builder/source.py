@@ -162,7 +162,7 @@ def obtain(source: Source, app: str) -> tuple[str, bool]:
 def tidy(mirror: Mirror) -> None:
     """Every fetch leaves a pack; many of them make git slow. Old branches' objects go with it.
 
-    Nobody waits for it. A fetch that comes meanwhile ends it, and finds what it was doing cleared away.
+    No deployment waits for it: one that comes meanwhile ends it, and clears away what it was doing.
     """
     if mirror.packs > MOST_PACKS:
         with contextlib.suppress(GitFailed):

@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from rustploy_agent.systemd import Systemd
+from rustploy_agent.systemd import SERVICE, Systemd
 
 COMMIT = "1" * 40
 DETECTION = {
@@ -56,6 +56,8 @@ class Manager:
     instead: dict[str, str] = field(default_factory=dict)
     apply_error: str | None = None
     build_goes_on: bool = False
+    #: Units whose files systemd has not read again.
+    outdated: set[str] = field(default_factory=set)
     asked: int = 0
     applied: int = 0
     calls: list[tuple[str, str]] = field(default_factory=list)
@@ -286,6 +288,8 @@ class Door(Systemd):
     def _connect(self) -> Any:
         return self.manager
 
-    def _property(self, path: str, name: str) -> Any:
+    def _property(self, path: str, name: str, interface: str = SERVICE) -> Any:
+        if name == "NeedDaemonReload":
+            return path.removeprefix("/unit/") in self.manager.outdated
         exit_state = self.manager.units.get(path.removeprefix("/unit/"), Unit()).exit
         return dict(zip(("Result", "ExecMainCode", "ExecMainStatus", "NRestarts"), exit_state, strict=True))[name]

@@ -16,6 +16,7 @@ import pytest
 from rustploy_agent import apps, config, lifecycle, settle, standby, unit_files
 from rustploy_agent.builder import job
 from rustploy_agent.core import Core
+from rustploy_agent.errors import SystemdError
 from rustploy_agent.models import App, Deployment
 from tests.unit.manager import COMMIT, Manager, Unit
 from tests.unit.waiting import ended, until
@@ -101,6 +102,43 @@ def test_a_unit_that_was_changed_meanwhile_is_started_anew(
     assert slot_pipes(core) == ["web-a.env"]
 
 
+def test_what_was_set_up_before_systemd_read_its_files_does_not_wait(core: Core, manager: Manager, app: App) -> None:
+    """An operator's change that is loaded a moment later would seem to be in it."""
+    manager.outdated = {FETCH, WEB["b"]}
+    deployed(core, app)
+    assert (manager.running(), slot_pipes(core)) == ({WEB["a"], BUILD}, [])
+
+
+def test_what_could_not_be_ended_is_tried_again(
+    core: Core, manager: Manager, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moment without the bus would else leave it for good, and its pipe would have it start at each boot."""
+
+    def fail(unit: str) -> None:
+        raise SystemdError("no bus")
+
+    deployed(core, app)
+    standing, later = core.worker.standby, time.monotonic() + 601
+    monkeypatch.setattr(standby, "time", SimpleNamespace(monotonic=lambda: later))
+    with monkeypatch.context() as patched:
+        patched.setattr(core.systemd, "stop", fail)
+        standing.tidy()
+    assert standing._timer is not None and slot_pipes(core) == ["web-b.env"]
+    standing.tidy()
+    assert (manager.running(), slot_pipes(core), standing._timer) == ({WEB["a"]}, [], None)
+
+
+def test_a_starting_agent_ends_what_waits_of_an_app_that_was_only_imported(
+    core: Core, manager: Manager, app: App
+) -> None:
+    """Its first deployment may never come, and its idle slot would start at each boot."""
+    with core.worker.hold(app.id, 1):
+        core.worker.standby.ready(app, ("fetch",))
+    assert manager.running() == {FETCH, WEB["a"]}
+    settle.settle(core.settings, core.systemd, core.applier)
+    assert (manager.running(), slot_pipes(core)) == (set(), [])
+
+
 def test_a_rollback_takes_what_waits_in_the_idle_slot(core: Core, manager: Manager, app: App) -> None:
     first = deployed(core, app)
     deployed(core, app)
@@ -135,7 +173,7 @@ def test_a_stopped_app_has_nothing_that_waits_in_its_slots(core: Core, manager: 
 def test_a_failed_deployment_is_followed_by_one_soon(core: Core, manager: Manager, app: App) -> None:
     manager.fetched = {"ok": False, "code": "ref_not_found", "message": "no such branch", "retryable": False}
     assert deployed(core, app).error_code == "ref_not_found"
-    assert waiting(manager) == {FETCH}
+    assert (manager.running(), slot_pipes(core)) == ({FETCH}, []), "a slot that cannot start would try for ever"
     manager.fetched = {}
     assert deployed(core, app).status == "healthy"
 
@@ -270,7 +308,7 @@ def test_what_is_still_at_work_is_not_taken_for_something_that_waits(
     core: Core, manager: Manager, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next job would be left with a program that never looks at it, until its deadline."""
-    monkeypatch.setattr(standby, "STOP_SECONDS", 0.05)
+    monkeypatch.setattr(standby, "END_SECONDS", 0.05)
     manager.units[FETCH] = Unit("active", "running")
     with core.worker.hold(app.id, 1):
         core.worker.standby.ready(app, ("fetch",))
