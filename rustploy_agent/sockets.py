@@ -7,6 +7,7 @@ import ipaddress
 import itertools
 import sys
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 IPV4, IPV6 = TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
@@ -70,7 +71,7 @@ def _listening(table: str) -> Iterator[_Socket]:
 def _sockets(table: str, size: int) -> Iterator[_Socket]:
     """Each as soon as it is there; so many bytes are read at once."""
     rest, heading = b"", 1
-    with contextlib.suppress(FileNotFoundError), open(table, "rb", buffering=0) as file:  # noqa: PTH123
+    with contextlib.suppress(FileNotFoundError), Path(table).open("rb", buffering=0) as file:
         while piece := file.read(size):
             *rows, rest = (rest + piece).split(b"\n")
             for columns in map(str.split, map(bytes.decode, rows[heading:])):

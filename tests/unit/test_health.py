@@ -143,6 +143,15 @@ def test_a_listener_of_another_user_is_not_the_app(app: Callable[[App], int]) ->
         check(port, owner=os.geteuid() + 1).wait(lambda: None)
 
 
+def test_a_listener_that_may_be_of_two_users_is_not_the_app(
+    app: Callable[[App], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is not said to be another user's, which would send its owner looking for one."""
+    monkeypatch.setattr("rustploy_agent.sockets.server", lambda port: None)
+    with pytest.raises(health.Unhealthy, match="not certain whose"):
+        check(app(saying(b"HTTP/1.1 200 OK\r\n\r\n"))).wait(lambda: None)
+
+
 def test_the_reason_says_what_was_tried(app: Callable[[App], int]) -> None:
     port = app(saying(b"HTTP/1.1 500 Oops\r\n\r\n"))
     with pytest.raises(health.Unhealthy, match=rf"GET http://127.0.0.1:{port}/ .* 0.5 s; .* the last: status 500"):
