@@ -162,11 +162,12 @@ def obtain(source: Source, app: str) -> tuple[str, bool]:
 def tidy(mirror: Mirror) -> None:
     """Every fetch leaves a pack; many of them make git slow. Old branches' objects go with it.
 
-    No deployment waits for it: one that comes meanwhile ends it, and clears away what it was doing.
+    No deployment waits for it: one that comes meanwhile ends it, and clears away what it was doing. Forced, because one
+    that was ended so says for hours that it still runs.
     """
     if mirror.packs > MOST_PACKS:
         with contextlib.suppress(GitFailed):
-            Git(mirror.root, mirror.environment(None)).run("gc", ["--quiet", "--prune=now"])
+            Git(mirror.root, mirror.environment(None)).run("gc", ["--quiet", "--force", "--prune=now"])
 
 
 if __name__ == "__main__":

@@ -483,6 +483,7 @@ def test_a_mirror_of_many_packs_is_tidied_up_once_the_answer_is_there(
     for number in range(60):
         for file in (pack, pack.with_suffix(".idx")):
             shutil.copy(file, packs / f"pack-{number:040x}{file.suffix}")
+    (packs.parents[1] / "gc.pid").write_text(f"{os.getpid()} {socket.gethostname()}")  # left by one that was killed
     second = repository.commit({"a": "2"})
     assert workshop.fetch(repository.url)["commit"] == second
     assert len(list(packs.glob("*.pack"))) == 1
