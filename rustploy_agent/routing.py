@@ -106,7 +106,7 @@ def served(settings: Settings) -> Served:
 
 def _site(app: App, settings: Settings) -> Site | None:
     """None for an app that serves no HTTP or has no name to be asked for."""
-    webs = [process for process in instances.of(app) if process.type == WEB and instances.is_wanted(app, process)]
+    webs = [process for process in instances.wanted_of(app) if process.type == WEB]
     hosts = [_host(row, settings) for row in Domain.select().where(Domain.app == app).order_by(Domain.name)]
     own = _own_name(app, settings, [host.name for host in hosts])
     if own:
