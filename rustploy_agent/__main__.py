@@ -90,6 +90,9 @@ def _become_agent() -> None:
 
 def _serve(_: argparse.Namespace, settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    from rustploy_agent import small_flask
+
+    small_flask.load()
     from rustploy_agent.serve import serve
 
     serve(settings)

@@ -6,17 +6,21 @@ of the methods that are called (all its members take half a megabyte); propertie
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rustploy_agent import lean
 from rustploy_agent.errors import SystemdError
 
 CALL_SECONDS = 25
 BUS_NAME = "org.freedesktop.systemd1"
 UNIT, SERVICE = f"{BUS_NAME}.Unit", f"{BUS_NAME}.Service"
+#: GLib's command line options, its main loop's signals, and on Debian 13 its way to asyncio. Nobody else imports these.
+UNUSED = ("gi._option", "gi._ossighelper", "asyncio")
 #: What is called of the manager, as it would say itself (org.freedesktop.systemd1(5)).
 METHODS = {
     "StartUnit": ("s", "s", ">o"),
@@ -171,6 +175,7 @@ class Systemd:
     def _connect(self) -> Any:
         with self._lock:
             if self._manager is None:
+                lean.use("pydbus", lambda: importlib.import_module("pydbus.proxy"), UNUSED)
                 from xml.etree import ElementTree
 
                 import pydbus

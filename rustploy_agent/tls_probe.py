@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
 
 from rustploy_agent import journal, units
 from rustploy_agent.config import Ingress
@@ -23,6 +22,8 @@ class NoCertificate(AgentError):
 
 def served_certificate(name: str, ingress: Ingress) -> str:
     """The leaf as PEM, asked for as a visitor's browser would, on this host."""
+    import ssl  # a megabyte that an agent without domains does not need
+
     if not ingress.enabled:
         raise NoCertificate("the ingress is off (ingress.enabled in agent.yaml)")
     if ingress.tls == "off":

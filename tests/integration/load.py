@@ -15,7 +15,7 @@ SECONDS = 20
 class Load:
     """About `rate` requests a second, if the machine can, on kept connections and new ones; slow ones and posts too.
 
-    With `reopens`, a visitor asks again on a new connection when a kept one was closed before the answer began, as
+    With `reopens`, a visitor asks once more, on a new connection, when one was closed before the answer began, as
     browsers do. That is what a new configuration of the ingress costs; posts then come on new connections.
     """
 
@@ -57,18 +57,18 @@ class Load:
 
     async def _visitor(self, pause: float, *, keep: bool, path: str = "/", body: bytes = b"") -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        begin = time.monotonic()
+        begin, again = time.monotonic(), False
         while not self._over.is_set():
-            kept = connection is not None
             try:
                 async with asyncio.timeout(SECONDS):
-                    connection = connection or await asyncio.open_connection("127.0.0.1", self._port)
+                    connection = connection or await self._connect()
                     answer, open_still = await self._ask(*connection, path, body, keep)
                 self._note(answer, str(len(body)) if body else None)
+                again = False
             except Unanswered:
-                if not (kept and self._reopens):
+                if again or not self._reopens:
                     self.failures.append(f"{time.monotonic() - self.started:.2f} s {path}: closed without an answer")
-                open_still = False
+                open_still, again = False, True
             except (OSError, ValueError, asyncio.IncompleteReadError, TimeoutError) as error:
                 self.failures.append(f"{time.monotonic() - self.started:.2f} s {path}: {type(error).__name__} {error}")
                 open_still = False
@@ -77,6 +77,12 @@ class Load:
                 connection = None
             begin = max(begin + pause, time.monotonic() - 1)
             await asyncio.sleep(max(0, begin - time.monotonic()))
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        try:
+            return await asyncio.open_connection("127.0.0.1", self._port)
+        except ConnectionResetError:
+            raise Unanswered from None
 
     async def _ask(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes, keep: bool

@@ -26,7 +26,7 @@ DOORS = {
     "git": {"builder.gitrun"},
     "peewee": {"models", "records", "sqlite", "migrations", "apps", "domains"}
     | {"auth", "releases", "worker", "api.errors"},
-    "flask": {"api", "server"},
+    "flask": {"api", "server", "small_flask"},
     "argon2": {"passwords"},
     "smtplib": {"mail"},
     "cryptography": {"x509"},
@@ -52,6 +52,7 @@ GROUND = {
     "sockets",
     "unit_files",
     "pipes",
+    "lean",
 } | {
     "issuance",
     "mail",
