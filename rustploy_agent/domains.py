@@ -61,18 +61,24 @@ def add(app: App, identity: str, name: str, tls: Tls, redirect_to: str | None, s
     return domain
 
 
-def change(domain: Domain, tls: Tls | None, redirect_to: str | None, settings: Settings) -> Domain:
+def change(domain: Domain, tls: Tls | None, redirect: dict[str, str | None], settings: Settings) -> Domain:
+    """What `tls` and `redirect` (its `redirect_to`, or nothing) do not say stays, as somebody may just have made it."""
     if tls is not None:
         _check_tls(domain.name, tls)
-        _set_tls(domain, tls, settings)
     with database.atomic("IMMEDIATE"):
-        _check_redirect(domain.app, domain.name, redirect_to)
-        if redirect_to is not None and Domain.select().where(Domain.redirect_to == domain.name).exists():
-            raise InvalidRequest.field("redirect_to", f"is no use here: other domains redirect to {domain.name}")
-        domain.redirect_to, domain.updated_at_unix_ms = redirect_to, now_ms()
-        if not domain.save():
+        found: Domain | None = Domain.get_or_none(Domain.id == domain.id)
+        if found is None:
             raise _unknown(domain.name)
-    return domain
+        if tls is not None:
+            _set_tls(found, tls, settings)
+        if "redirect_to" in redirect:
+            _check_redirect(found.app, found.name, redirect["redirect_to"])
+            if redirect["redirect_to"] and Domain.select().where(Domain.redirect_to == found.name).exists():
+                raise InvalidRequest.field("redirect_to", f"is no use here: other domains redirect to {found.name}")
+            found.redirect_to = redirect["redirect_to"]
+        found.updated_at_unix_ms = now_ms()
+        found.save()
+    return found
 
 
 def remove(domain: Domain) -> None:

@@ -74,8 +74,8 @@ def change_domain(app_id: str, domain_id: str) -> dict[str, Any]:
     trail.about(domain.name)
     tls, target = _tls(fields), fields.maybe("redirect_to", domain_name)
     complete(fields)
-    redirect_to = target if fields.given("redirect_to") else domain.redirect_to
-    domain = domains.change(domain, tls, redirect_to, core().settings)
+    redirect = {"redirect_to": target} if fields.given("redirect_to") else {}
+    domain = domains.change(domain, tls, redirect, core().settings)
     core().domain_states.forget(domain)
     core().routing.update()
     return view(domain)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from rustploy_agent import auth
+from rustploy_agent import auth, domains
 from rustploy_agent.config import Settings
 from rustploy_agent.models import Domain
 from tests.unit.api.conftest import Client
@@ -178,3 +178,19 @@ class TestRedirects:
         turned = admin("PATCH", f"/apps/{blog}/domains/example.org", {"redirect_to": NAME})
         assert fields(turned) == ["redirect_to"]
         assert admin.code("DELETE", f"/apps/{blog}/domains/example.org") == (409, "domain_in_use")
+
+    def test_of_two_changes_at_once_both_are_made(
+        self, admin: Client, blog: str, issued: Issued, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else the redirect that somebody has just made is gone with another's certificate, and nobody is told."""
+        admin("POST", f"/apps/{blog}/domains", {"domain": NAME})
+        check = domains._check_tls
+
+        def while_it_is_checked(*arguments: Any) -> None:
+            check(*arguments)
+            Domain.update(redirect_to="example.org").where(Domain.name == NAME).execute()
+
+        monkeypatch.setattr(domains, "_check_tls", while_it_is_checked)
+        newer = {"certificate": issued.certificate, "private_key": issued.key}
+        changed = admin("PATCH", f"/apps/{blog}/domains/{NAME}", newer).get_json()
+        assert (changed["tls_mode"], changed["redirect_to"]) == ("custom", "example.org")
