@@ -19,6 +19,8 @@ TEMPLATES = ("rustploy-app@.service", "rustploy-build@.service", "rustploy-fetch
 #: The owner of sockets that systemd made.
 PID_1 = 0
 UNIT_DIRECTORY = Path("/usr/lib/systemd/system")
+#: systemd limits memory, processor and tasks of a unit by these (systemd.resource-control(5)).
+CONTROL_GROUPS, CONTROLLERS = Path("/sys/fs/cgroup"), ("cpu", "memory", "pids")
 #: A trouble is what is wrong and what to do; None says that all is well.
 Trouble = tuple[str, str] | None
 
@@ -120,6 +122,23 @@ def _key(settings: Settings) -> Trouble:
     return None
 
 
+def _limits(_: Settings) -> Trouble:
+    try:
+        found = (CONTROL_GROUPS / "cgroup.controllers").read_text().split()
+    except FileNotFoundError:
+        return (
+            f"they do not hold, for {CONTROL_GROUPS} is not of version 2",
+            "systemd.unified_cgroup_hierarchy in systemd(1)",
+        )
+    missing = [name for name in CONTROLLERS if name not in found]
+    if not missing:
+        return None
+    return (
+        f"they do not hold, for this system has no control of {', '.join(missing)}",
+        "in a container, whoever runs it can delegate that; else look for cgroup_disable= in /proc/cmdline",
+    )
+
+
 def _git(_: Settings) -> Trouble:
     process.run(["git", "--version"], seconds=10)
     return None
@@ -179,6 +198,7 @@ CHECKS: dict[str, Callable[[Settings], Trouble]] = {
     "state directory": _state,
     "key of secrets": _key,
     "disk space": _disk,
+    "limits of apps": _limits,
     "git": _git,
     "API port": _port,
     "ingress": _ingress,

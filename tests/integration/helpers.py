@@ -296,6 +296,13 @@ def deployments(machine: Machine) -> Iterator[Deployments]:
         restore_settings(machine, before)
 
 
+def troubles(machine: Machine) -> list[str]:
+    """What doctor finds, without limits that do not hold: that is as it is on the host that the machine runs on."""
+    said = machine.run(["rustploy-agent", "doctor"], check=False).stdout.splitlines()
+    wrong = [line.removeprefix("PROBLEM").strip() for line in said if line.startswith("PROBLEM")]
+    return [line for line in wrong if not line.startswith("limits of apps")]
+
+
 def install_script_buildpack(machine: Machine) -> None:
     for part, text in SCRIPT_BUILDPACK.items():
         machine.write(f"{BUILDPACKS}/script/bin/{part}", text, 0o755)
