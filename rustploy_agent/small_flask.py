@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rustploy_agent import lean
 
-WITHOUT = ("click", "flask.cli", "jinja2", "jinja2.loaders", "werkzeug.serving", "werkzeug.test")
-#: OpenSSL, which http.client and hashlib take where it is there. Who needs TLS later, for mail or to look at a
-#: certificate, gets it; the hashes that the agent needs are Python's own.
-ABSENT = ("ssl", "_hashlib")
+#: TLS is of use for mail and to look at certificates, which import it then; http.client takes it along with itself.
+WITHOUT = ("click", "flask.cli", "jinja2", "jinja2.loaders", "werkzeug.serving", "werkzeug.test", "ssl")
+#: OpenSSL's hashes; Python's own will do for tokens.
+ABSENT = ("_hashlib",)
 
 
 def load() -> None:

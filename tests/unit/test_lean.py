@@ -25,8 +25,9 @@ try:
 except systemd.SystemdError:  # there may be no bus here
     pass
 print(json.dumps(sorted(sys.modules)))
-import ssl, smtplib, flask.cli, jinja2.environment
-assert smtplib._have_ssl and flask.cli.FlaskGroup is not None
+# What agents import later, or not, is whole.
+import ssl, smtplib, prometheus_client, flask.cli, jinja2.environment
+assert smtplib._have_ssl and ssl.SSLContext and prometheus_client.generate_latest() and flask.cli.FlaskGroup
 """
 
 
