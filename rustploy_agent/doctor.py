@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import grp
+import http.client
+import json
 import os
 import pwd
 import shutil
@@ -10,7 +12,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from rustploy_agent import process, sockets, units
+from rustploy_agent import listening, process, sockets, units
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
 
@@ -21,6 +23,7 @@ PID_1 = 0
 UNIT_DIRECTORY = Path("/usr/lib/systemd/system")
 #: systemd limits memory, processor and tasks of a unit by these (systemd.resource-control(5)).
 CONTROL_GROUPS, CONTROLLERS = Path("/sys/fs/cgroup"), ("cpu", "memory", "pids")
+HEALTH_SECONDS = 5
 #: A trouble is what is wrong and what to do; None says that all is well.
 Trouble = tuple[str, str] | None
 
@@ -172,7 +175,23 @@ def _ingress(settings: Settings) -> Trouble:
             )
         if not owners:
             return f"it does not listen on port {port}", look
+    if _health(settings).get("ingress") == "down":
+        return "it does not serve what it should", f"journalctl -u {units.AGENT} -g ingress -n 5 says why"
     return None
+
+
+def _health(settings: Settings) -> dict[str, str]:
+    """What the agent says of itself; nothing when it does not answer, which is another check's trouble."""
+    host, port = listening.addresses(settings)[0]
+    connection = http.client.HTTPConnection(host, port, timeout=HEALTH_SECONDS)
+    try:
+        connection.request("GET", "/health")
+        found: dict[str, str] = json.loads(connection.getresponse().read())
+        return found
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
+    finally:
+        connection.close()
 
 
 def _caddy(_: Settings) -> Trouble:

@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 
-from rustploy_agent import caddy, domains, events, files, instances, routes
-from rustploy_agent.caddy import Host, Served, Site
+from rustploy_agent import caddy, domains, events, files, instances, routes, sockets
+from rustploy_agent.caddy import Host, Json, Served, Site
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
-from rustploy_agent.ingress import Ingress
+from rustploy_agent.ingress import Ingress, IngressDown, IngressRefused
 from rustploy_agent.models import App, Domain
 from rustploy_agent.ports import WEB
 
@@ -62,12 +62,38 @@ class Routing:
         """Loads the configuration unless Caddy runs it already; kept as a file only when Caddy has taken it."""
         with self._one_at_a_time:
             document = caddy.render(served(self._settings))
-            if self._ingress.running() != document:
-                self._ingress.load(document)
-            self._keep(json.dumps(document, sort_keys=True).encode())
+            try:
+                running = self._ingress.running()
+            except IngressDown:
+                self._keep_if_elsewhere(document)
+                raise
+            if running != document:
+                self._load(running, document)
+            self._keep(document)
 
-    def _keep(self, content: bytes) -> None:
+    def _load(self, running: Json, document: Json) -> None:
+        if not caddy.collide(running, document):
+            self._ingress.load(document)
+            return
+        foreign = [one for one in self._settings.ingress.addresses if not sockets.is_own(one)]
+        if foreign:
+            raise IngressRefused(f"ingress.addresses: {', '.join(foreign)} is not of this host")
+        self._ingress.load({key: value for key, value in document.items() if key != "apps"})
+        try:
+            self._ingress.load(document)
+        except IngressRefused:
+            self._ingress.load(running)
+            raise
+
+    def _keep_if_elsewhere(self, document: Json) -> None:
+        """What is not running may have found its ports taken; settings that name others must reach it by the file."""
         path = self._settings.paths.routes / CONFIGURATION
+        kept = caddy.listeners(json.loads(path.read_bytes())) if path.exists() else {}
+        if kept and kept != caddy.listeners(document):
+            self._keep(document)
+
+    def _keep(self, document: Json) -> None:
+        path, content = self._settings.paths.routes / CONFIGURATION, json.dumps(document, sort_keys=True).encode()
         if not path.exists() or path.read_bytes() != content:
             files.replace(path, content)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import itertools
+import socket
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -51,6 +52,16 @@ def exposed(ports: Collection[int]) -> list[int]:
 def connections(*ports: int) -> int:
     """How many TCP connections to these ports are open at the server's side."""
     return sum(one.port in ports for one in _all(ESTABLISHED))
+
+
+def is_own(address: str) -> bool:
+    """Whether programs may listen on it: an address of this host, or the empty one for all of them."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as one:
+        try:
+            one.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _is_exposed(address: bytes) -> bool:

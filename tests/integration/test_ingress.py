@@ -290,11 +290,79 @@ def test_a_port_that_another_program_has_is_told_and_taken_when_it_is_free(api: 
     machine.wait_for(lambda: _answers(api, app), 30, "the ingress to take its port")
 
 
-def _answers(api: Deployments, app: str) -> bool:
+def test_the_addresses_that_it_listens_on_are_changed_by_the_settings(api: Deployments, app: str) -> None:
+    """With QUIC, whose sockets exclude each other: else visitors are cut off, and doctor says that all is well."""
+    machine = api.machine
+    before = machine.read("/etc/rustploy/agent.yaml")
+    settings = json.loads(before)
+    settings["ingress"] |= {"tls": "internal"}
+
+    def move(*addresses: str) -> None:
+        settings["ingress"]["addresses"] = addresses
+        helpers.restore_settings(machine, json.dumps(settings))
+        machine.wait_for(
+            lambda: machine.http("GET", "/health").body["ingress"] == "ok", 20, "the ingress to have moved"
+        )
+
     try:
-        return bool(get(api, app).status == 200)
+        for addresses in ([], ["127.0.0.1"], ["127.0.0.1", "::1"], []):
+            move(*addresses)
+            url = f"https://{app}.{BASE}:{settings['ingress']['https_port']}/"
+            reached = machine.run(
+                ["curl", "-skS", "--max-time", "20", "--resolve", f"{url.split('/')[2]}:127.0.0.1", url]
+            )
+            assert reached.stdout == "one", addresses
+            found = machine.run(["ss", "-Hltnp", f"sport = :{settings['ingress']['http_port']}"]).stdout.splitlines()
+            assert len(found) == max(1, len(addresses)), f"listeners that nobody serves: {found}"
+        machine.run(["systemctl", "restart", "rustploy-ingress.service"])
+    finally:
+        helpers.restore_settings(machine, before)
+    machine.wait_for(lambda: _answers(api, app), 20, "the ingress to serve as before")
+
+
+def test_addresses_that_are_not_of_this_host_are_told_and_cost_no_visitor_anything(api: Deployments, app: str) -> None:
+    machine = api.machine
+    before = machine.read("/etc/rustploy/agent.yaml")
+    settings = json.loads(before)
+    settings["ingress"]["addresses"] = ["192.0.2.7"]
+    helpers.restore_settings(machine, json.dumps(settings))
+    try:
+        assert machine.http("GET", "/health").body["ingress"] == "down"
+        assert any(one.startswith("ingress: it does not serve what it should") for one in helpers.troubles(machine))
+        said = machine.journal("--unit=rustploy-agent", "--grep=ingress.addresses", "--lines=1")
+        assert "192.0.2.7 is not of this host" in said[0]["MESSAGE"]
+        assert _answers(api, app)
+    finally:
+        helpers.restore_settings(machine, before)
+    assert helpers.troubles(machine) == []
+
+
+def test_another_port_is_taken_when_the_one_before_went_to_another_program(api: Deployments, app: str) -> None:
+    """Caddy cannot start then, so nobody can tell it the new port; doctor advises to change it."""
+    machine = api.machine
+    before = machine.read("/etc/rustploy/agent.yaml")
+    settings = json.loads(before)
+    taken, settings["ingress"]["http_port"] = settings["ingress"]["http_port"], machine.place.port + 3
+    machine.run(["systemctl", "stop", "rustploy-ingress.service"])
+    try:
+        with socket.create_server(("0.0.0.0", taken)):
+            machine.run(["systemctl", "start", "--no-block", "rustploy-ingress.service"])
+            helpers.restore_settings(machine, json.dumps(settings))
+            machine.wait_for(lambda: _at(api, app, machine.place.port + 3), 30, "the ingress to take the other port")
+    finally:
+        helpers.restore_settings(machine, before)
+    machine.wait_for(lambda: _answers(api, app), 20, "the ingress to serve as before")
+
+
+def _at(api: Deployments, app: str, port: int) -> bool:
+    try:
+        return api.machine.http("GET", "/", port=port, headers={"Host": f"{app}.{BASE}"}).status == 200
     except OSError:
         return False
+
+
+def _answers(api: Deployments, app: str) -> bool:
+    return _at(api, app, api.machine.place.http_port)
 
 
 def test_with_tls_visitors_are_sent_to_https_which_speaks_2_and_3(api: Deployments, app: str) -> None:

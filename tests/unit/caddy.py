@@ -14,8 +14,12 @@ class Caddy(Ingress):
     def __init__(self) -> None:
         super().__init__(Path("/nowhere"))
         self.document: dict[str, Any] = {}
-        self.loaded = 0
+        self.history: list[dict[str, Any]] = []
         self.failure: AgentError | None = None
+
+    @property
+    def loaded(self) -> int:
+        return len(self.history)
 
     def running(self) -> dict[str, Any]:
         if self.failure:
@@ -25,4 +29,5 @@ class Caddy(Ingress):
     def load(self, document: dict[str, Any]) -> None:
         if self.failure:
             raise self.failure
-        self.document, self.loaded = copy.deepcopy(document), self.loaded + 1
+        self.document = copy.deepcopy(document)
+        self.history.append(self.document)

@@ -124,6 +124,50 @@ def test_what_runs_as_it_should_is_not_loaded_again(routing: Routing, ingress: C
     assert ingress.loaded == 2 and "www.example.org" in str(ingress.document)
 
 
+def elsewhere(settings: Settings, ingress: Caddy, *addresses: str, **more: Any) -> Routing:
+    """The agent after its settings were changed."""
+    changed = dataclasses.replace(settings.ingress, addresses=addresses, **more)
+    return Routing(dataclasses.replace(settings, ingress=changed), ingress)
+
+
+def test_other_addresses_are_taken_once_those_before_are_left(
+    routing: Routing, settings: Settings, ingress: Caddy
+) -> None:
+    """Caddy cannot listen on all addresses and on one of them; it would leave listeners behind that nobody serves."""
+    routing.update()
+    moved = elsewhere(settings, ingress, "127.0.0.1")
+    moved.update()
+    assert (moved.state, ingress.loaded) == ("ok", 3)
+    before, between, after = ingress.history
+    assert "apps" not in between and before["logging"] == after["logging"]
+    listening = [server["listen"] for server in after["apps"]["http"]["servers"].values()]
+    assert listening and all(address.startswith("127.0.0.1:") for (address,) in listening)
+
+
+def test_addresses_of_another_host_are_told_and_cost_no_visitor_anything(
+    routing: Routing, settings: Settings, ingress: Caddy
+) -> None:
+    routing.update()
+    moved = elsewhere(settings, ingress, "127.0.0.1", "192.0.2.7")
+    moved.update()
+    assert moved.problem == "ingress.addresses: 192.0.2.7 is not of this host" and ingress.loaded == 1
+
+
+def test_an_ingress_that_cannot_start_gets_other_ports_by_its_file(
+    routing: Routing, settings: Settings, ingress: Caddy
+) -> None:
+    """Else a web server that has port 80 after a reboot keeps every app unreachable, whatever the settings say."""
+    routing.update()
+    ingress.failure = IngressDown("it does not answer")
+    kept = settings.paths.routes / CONFIGURATION
+    before = kept.read_bytes()
+    Domain.update(name="other.example.org").execute()
+    routing.update()
+    assert kept.read_bytes() == before, "nothing but where it listens shall come to it unseen"
+    elsewhere(settings, ingress, "", http_port=8081).update()
+    assert ":8081" in kept.read_text() and "other.example.org" in kept.read_text()
+
+
 def test_who_asks_how_the_ingress_is_has_it_looked_at(routing: Routing, ingress: Caddy) -> None:
     """Else monitoring learns minutes later that visitors reach no app."""
     routing.update()
