@@ -186,12 +186,17 @@ demo::allow_file() {
 }
 
 demo::repository() {
-	local git=(git -C "$DEMO_ROOT/sample" -c user.name=rustploy -c user.email=rustploy@localhost)
-	mkdir -p "$DEMO_ROOT"
-	[[ -d $DEMO_ROOT/sample/.git ]] || git init --quiet --initial-branch=main "$DEMO_ROOT/sample"
-	cp -R /usr/share/rustploy-agent/sample/. "$DEMO_ROOT/sample/"
-	"${git[@]}" add --all
-	"${git[@]}" diff --cached --quiet || "${git[@]}" commit --quiet --message="the sample"
+	local git=(git -C "$DEMO_ROOT/sample")
+	# Made once: what somebody changed in it since is theirs.
+	if ! "${git[@]}" rev-parse --quiet --verify HEAD >/dev/null 2>&1; then
+		mkdir -p "$DEMO_ROOT"
+		git init --quiet --initial-branch=main "$DEMO_ROOT/sample"
+		"${git[@]}" config user.name rustploy
+		"${git[@]}" config user.email rustploy@localhost
+		cp -R /usr/share/rustploy-agent/sample/. "$DEMO_ROOT/sample/"
+		"${git[@]}" add --all
+		"${git[@]}" commit --quiet --message="the sample"
+	fi
 }
 
 # New lines of the log as they come, until the deployment has ended.

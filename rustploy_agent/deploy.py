@@ -176,8 +176,8 @@ def choose_buildpack(app: App, found: dict[str, Any]) -> str:
     if buildpack is None:
         raise DeploymentFailed(
             "no_buildpack",
-            "no buildpack recognises the repository; it needs an index.html, a requirements.txt "
-            "or a package.json at its top, or build_mode",
+            "no buildpack recognises the repository; it needs an index.html, a requirements.txt, a pyproject.toml "
+            "or a package.json at its top, or build.mode in its rustploy.yaml (Dockerfiles are not used)",
         )
     return buildpack
 
@@ -201,7 +201,7 @@ def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Fu
         raise DeploymentFailed(error.code, error.message) from None
     if not set(processes) - {precedence.RELEASE}:
         raise DeploymentFailed(
-            "no_process", "nothing says how to start the app; add a Procfile with a line `web: <command>`"
+            "no_process", "nothing says how to start the app (see its log); add a Procfile with a line `web: <command>`"
         )
     Slug.update(
         buildpack=source.buildpack,

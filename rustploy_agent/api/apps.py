@@ -214,16 +214,12 @@ def import_app() -> tuple[dict[str, Any], int]:
 
 
 def _import_request(fields: Fields) -> dict[str, Any]:
-    repository, source, runtime = (
-        fields.object("repository", required=True),
-        fields.object("source"),
-        fields.object("runtime"),
-    )
-    profile = fields.object("dependency_profile")
+    repository = _repository(fields.object("repository", required=True))
+    source, runtime, profile = (fields.object(key) for key in ("source", "runtime", "dependency_profile"))
     request = {
-        "repository": _repository(repository),
+        "repository": repository,
         "source": {
-            "branch": source.maybe("branch", git_ref) or repository.maybe("default_branch", git_ref),
+            "branch": source.maybe("branch", git_ref) or repository["default_branch"],
             "commit_sha": source.maybe("commit_sha", commit_sha),
         },
         "build_mode": fields.optional("build_mode", build_mode, "auto"),
@@ -248,9 +244,9 @@ def _repository(fields: Fields) -> dict[str, Any]:
     url, branch = fields.maybe("clone_url", clone_url), fields.maybe("default_branch", git_ref)
     if url is None and provider in PROVIDERS:
         url = f"{PROVIDERS[provider]}/{owner}/{name}.git"
-    if url is None:
+    if url is None and "clone_url" not in fields:
         fields.problem("clone_url", f"is required unless provider is one of: {', '.join(PROVIDERS)}")
-    elif url_scheme(url) not in core().settings.schemes:
+    elif url is not None and url_scheme(url) not in core().settings.schemes:
         fields.problem(
             "clone_url",
             f"must use one of the allowed schemes: {', '.join(core().settings.schemes)} (source.schemes in agent.yaml)",

@@ -54,6 +54,13 @@ WAITRESS = "exec .venv/bin/python .rustploy/serve.py --listen=127.0.0.1:$PORT "
         ({"app.py": "app = Flask(__name__)"}, "waitress", WAITRESS + "app:app"),
         ({"wsgi.py": "application: WSGI = make()"}, "waitress", WAITRESS + "wsgi:application"),
         ({"main.py": "def create_app(config=None):"}, "waitress", WAITRESS + "--call main:create_app"),
+        ({"app.py": "def app(environ, start_response):"}, "waitress", WAITRESS + "app:app"),
+        (
+            {"asgi.py": "async def app(scope, receive, send):"},
+            "uvicorn",
+            "exec uvicorn --host=127.0.0.1 --port=$PORT asgi:app",
+        ),
+        ({"app.py": "def app():\n"}, "", None),
         ({"blog/__init__.py": "def create_app():"}, "waitress", WAITRESS + "--call blog:create_app"),
         ({"main.py": "app = FastAPI()"}, "uvicorn", "exec uvicorn --host=127.0.0.1 --port=$PORT main:app"),
         (

@@ -73,6 +73,13 @@ entry::find_in() {
 		if grep -Eq "^${object}[[:space:]]*(:[^=]*)?=[[:space:]]*([A-Za-z_.]*\.)?$entry_asgi" "$path"; then entry_kind=asgi; fi
 		return 0
 	fi
+	object=$(sed -nE 's/^def (app|application)\(environ.*/\1/p; s/^async def (app|application)\(scope.*/\1/p' "$path" | head -n 1)
+	if [[ -n $object ]]; then
+		entry_target=$3:$object
+		entry_kind=wsgi
+		if grep -Eq "^async def $object" "$path"; then entry_kind=asgi; fi
+		return 0
+	fi
 	object=$(sed -nE 's/^def (create_app|make_app)\(.*/\1/p' "$path" | head -n 1)
 	if [[ -n $object ]]; then
 		entry_target=$3:$object
