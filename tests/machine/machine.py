@@ -192,8 +192,9 @@ class Machine:
     def journal(self, *arguments: str) -> list[dict[str, Any]]:
         """The entries that `journalctl ARGUMENTS` (matches, -u UNIT, …) selects, oldest first."""
         self.run(["journalctl", "--sync"])
-        lines = self.run(["journalctl", "--output=json", "--all", "--quiet", *arguments]).stdout.splitlines()
-        return [jsonlib.loads(line) for line in lines]
+        done = self.run(["journalctl", "--output=json", "--all", "--quiet", *arguments], check=False)
+        assert done.returncode == 0 or not done.stderr, done.stderr  # it is 1 too where --grep finds nothing
+        return [jsonlib.loads(line) for line in done.stdout.splitlines()]
 
     def property(self, unit: str, name: str) -> str:
         """Of a unit, as systemd shows it."""
