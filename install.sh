@@ -188,7 +188,7 @@ demo::allow_file() {
 demo::repository() {
 	local git=(git -C "$DEMO_ROOT/sample")
 	# Made once: what somebody changed in it since is theirs.
-	if ! "${git[@]}" rev-parse --quiet --verify HEAD >/dev/null 2>&1; then
+	if [[ ! -d $DEMO_ROOT/sample/.git ]] || ! "${git[@]}" rev-parse --quiet --verify HEAD >/dev/null; then
 		mkdir -p "$DEMO_ROOT"
 		git init --quiet --initial-branch=main "$DEMO_ROOT/sample"
 		"${git[@]}" config user.name rustploy

@@ -91,25 +91,6 @@ def render(served: Served) -> Json:
     return document
 
 
-def listeners(document: Json) -> dict[str, set[str]]:
-    """Addresses by port, of a configuration whoever made it."""
-    found: dict[str, set[str]] = {}
-    for server in document.get("apps", {}).get("http", {}).get("servers", {}).values():
-        for listener in server.get("listen", ()):
-            address, _, port = listener.rpartition(":")
-            found.setdefault(port, set()).add(address)
-    return found
-
-
-def collide(one: Json, other: Json) -> bool:
-    """Whether both listen on a port, but not on the same addresses: Caddy 2.6 cannot go from one to the other.
-
-    It opens what is new before it closes what was, and of QUIC's sockets all addresses exclude each single one.
-    """
-    before, after = listeners(one), listeners(other)
-    return any(before[port] != after[port] for port in before.keys() & after.keys())
-
-
 def _admin(served: Served) -> Json:
     """In every configuration: without it Caddy would open its admin API on a TCP port, to every app."""
     return {"listen": f"unix/{served.admin_socket}", "origins": [ORIGIN], "config": {"persist": False}}

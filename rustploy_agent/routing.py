@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 
-from rustploy_agent import caddy, domains, events, files, instances, routes, sockets
+from rustploy_agent import caddy, domains, events, files, instances, listeners, routes, sockets
 from rustploy_agent.caddy import Host, Json, Served, Site
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
@@ -72,12 +72,13 @@ class Routing:
             self._keep(document)
 
     def _load(self, running: Json, document: Json) -> None:
-        if not caddy.collide(running, document):
-            self._ingress.load(document)
-            return
-        foreign = [one for one in self._settings.ingress.addresses if not sockets.is_own(one)]
+        """Addresses are looked at first: what Caddy has opened when it refuses one of them it leaves open, unserved."""
+        foreign = [one for one in self._settings.ingress.addresses if one and not sockets.is_own(one)]
         if foreign:
             raise IngressRefused(f"ingress.addresses: {', '.join(foreign)} is not of this host")
+        if not listeners.collide(running, document):
+            self._ingress.load(document)
+            return
         self._ingress.load({key: value for key, value in document.items() if key != "apps"})
         try:
             self._ingress.load(document)
@@ -88,8 +89,12 @@ class Routing:
     def _keep_if_elsewhere(self, document: Json) -> None:
         """What is not running may have found its ports taken; settings that name others must reach it by the file."""
         path = self._settings.paths.routes / CONFIGURATION
-        kept = caddy.listeners(json.loads(path.read_bytes())) if path.exists() else {}
-        if kept and kept != caddy.listeners(document):
+        try:
+            kept = listeners.of(json.loads(path.read_bytes()))
+        except (FileNotFoundError, ValueError):  # from that it cannot start either
+            self._keep(document)
+            return
+        if kept and kept != listeners.of(document):
             self._keep(document)
 
     def _keep(self, document: Json) -> None:

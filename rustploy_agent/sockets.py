@@ -55,7 +55,7 @@ def connections(*ports: int) -> int:
 
 
 def is_own(address: str) -> bool:
-    """Whether programs may listen on it: an address of this host, or the empty one for all of them."""
+    """Whether it is an address of this host, for programs to listen on."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as one:
         try:
             one.bind((address, 0))

@@ -6,8 +6,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from rustploy_agent import listeners
 from rustploy_agent.errors import AgentError
-from rustploy_agent.ingress import Ingress
+from rustploy_agent.ingress import Ingress, IngressRefused
 
 
 class Caddy(Ingress):
@@ -16,6 +17,8 @@ class Caddy(Ingress):
         self.document: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
         self.failure: AgentError | None = None
+        #: An address that it does not listen on.
+        self.refused: str | None = None
 
     @property
     def loaded(self) -> int:
@@ -29,5 +32,7 @@ class Caddy(Ingress):
     def load(self, document: dict[str, Any]) -> None:
         if self.failure:
             raise self.failure
+        if any(self.refused in addresses for addresses in listeners.of(document).values()):
+            raise IngressRefused(f"no {self.refused}")
         self.document = copy.deepcopy(document)
         self.history.append(self.document)

@@ -53,6 +53,7 @@ GROUND = {
     "unit_files",
     "pipes",
     "lean",
+    "listeners",
 } | {
     "issuance",
     "mail",

@@ -153,6 +153,44 @@ def test_addresses_of_another_host_are_told_and_cost_no_visitor_anything(
     assert moved.problem == "ingress.addresses: 192.0.2.7 is not of this host" and ingress.loaded == 1
 
 
+def test_addresses_that_are_refused_all_the_same_leave_visitors_those_before(
+    routing: Routing, settings: Settings, ingress: Caddy
+) -> None:
+    routing.update()
+    before, ingress.refused = ingress.document, "127.0.0.1"
+    moved = elsewhere(settings, ingress, "127.0.0.1")
+    moved.update()
+    assert (moved.problem, ingress.document) == ("no 127.0.0.1", before)
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [{"apps": None}, {"apps": {"http": None}}, {"apps": {"http": {"servers": None}}}]
+    + [{"apps": {"http": {"servers": {"x": server}}}} for server in (None, {}, {"listen": None})],
+)
+def test_whatever_somebody_loaded_is_put_right(routing: Routing, ingress: Caddy, altered: dict[str, Any]) -> None:
+    """Else the agent's care for the ingress ends with the first part that is null."""
+    routing.update()
+    right, ingress.document = ingress.document, altered
+    routing.update()
+    assert ingress.document == right
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"apps": '])
+def test_a_file_that_it_cannot_start_from_is_made_anew(
+    routing: Routing, settings: Settings, ingress: Caddy, content: bytes | None
+) -> None:
+    routing.update()
+    kept = settings.paths.routes / CONFIGURATION
+    right = kept.read_bytes()
+    kept.unlink()
+    if content is not None:
+        kept.write_bytes(content)
+    ingress.failure = IngressDown("it does not answer")
+    routing.update()
+    assert kept.read_bytes() == right
+
+
 def test_an_ingress_that_cannot_start_gets_other_ports_by_its_file(
     routing: Routing, settings: Settings, ingress: Caddy
 ) -> None:

@@ -66,27 +66,24 @@ entry::find_django() {
 entry::find_in() {
 	local path=$1/$2 object
 	if [[ ! -f $path || -L $path ]]; then return 1; fi
-	object=$(sed -nE 's/^(app|application|api|server)[[:space:]]*(:[^=]*)?=[^=].*/\1/p' "$path" | head -n 1)
-	if [[ -n $object ]]; then
-		entry_target=$3:$object
+	if object=$(entry::name "$path" '(app|application|api|server)[[:space:]]*(:[^=]*)?=[^=]'); then
 		entry_kind=wsgi
 		if grep -Eq "^${object}[[:space:]]*(:[^=]*)?=[[:space:]]*([A-Za-z_.]*\.)?$entry_asgi" "$path"; then entry_kind=asgi; fi
-		return 0
-	fi
-	object=$(sed -nE 's/^def (app|application)\(environ.*/\1/p; s/^async def (app|application)\(scope.*/\1/p' "$path" | head -n 1)
-	if [[ -n $object ]]; then
-		entry_target=$3:$object
+	elif object=$(entry::name "$path" 'def (app|application)\(environ'); then
 		entry_kind=wsgi
-		if grep -Eq "^async def $object" "$path"; then entry_kind=asgi; fi
-		return 0
-	fi
-	object=$(sed -nE 's/^def (create_app|make_app)\(.*/\1/p' "$path" | head -n 1)
-	if [[ -n $object ]]; then
-		entry_target=$3:$object
+	elif object=$(entry::name "$path" 'async def (app|application)\(scope'); then
+		entry_kind=asgi
+	elif object=$(entry::name "$path" 'def (create_app|make_app)\('); then
 		entry_kind=factory
-		return 0
+	else
+		return 1
 	fi
-	return 1
+	entry_target=$3:$object
+}
+
+# entry::name FILE PATTERN: the first group of the first line that begins so.
+entry::name() {
+	sed -nE "s/^$2.*/\1/p" "$1" | head -n 1 | grep .
 }
 
 # entry::write BUILD_DIR: the web process. One process with threads: the least memory; WEB_CONCURRENCY asks gunicorn for more.
