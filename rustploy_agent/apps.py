@@ -7,7 +7,7 @@ from typing import Any
 
 import peewee
 
-from rustploy_agent import deploy, instances, manifest, precedence, releases, repository, routes, slots, units
+from rustploy_agent import compilation, instances, manifest, precedence, releases, repository, routes, slots, units
 from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -161,8 +161,8 @@ def _inspect(
     run = Run(settings, systemd, applier, app, Deployment(app=app), standby=worker.standby)
     source = request["source"]
     try:
-        job = deploy.job_document(run, slug, ref=source.get("branch"), commit=source.get("commit_sha"), known=[])
-        found = deploy.fetch_job(run, job)
+        job = compilation.job_document(run, slug, ref=source.get("branch"), commit=source.get("commit_sha"), known=[])
+        found = compilation.fetch_job(run, job)
         found["manifest"] = None if found["manifest"] is None else manifest.parse(found["manifest"])
         if precedence.buildpack(app.build_mode, found["manifest"], None) in precedence.CONTAINER_MODES:
             raise InvalidRequest.field("build.mode", precedence.NO_CONTAINERS, code="unsupported_build_mode")

@@ -13,21 +13,19 @@ from typing import Any
 
 from rustploy_agent import (
     activation,
+    compilation,
     environment,
     events,
     instances,
-    jobs,
     live,
-    manifest,
     precedence,
     releases,
-    repository,
     reservation,
     space,
     units,
 )
 from rustploy_agent.ahead import Ahead
-from rustploy_agent.errors import DeploymentFailed, InvalidManifest, Unavailable
+from rustploy_agent.errors import DeploymentFailed, Unavailable
 from rustploy_agent.models import App, Deployment, Release, Slug
 from rustploy_agent.ports import allocate
 from rustploy_agent.process import sync_filesystem
@@ -103,10 +101,12 @@ def fetch(run: Run, meanwhile: Callable[[], None]) -> Source:
         )
     kept: dict[str, Slug] = {} if deployment.force_rebuild else releases.reusable_slugs(app, app.build_mode)
     slug = releases.make_slug(app, run.path / "slugs", app.build_mode)
-    job = job_document(run, slug, ref=deployment.source_ref, commit=deployment.requested_commit, known=list(kept))
+    job = compilation.job_document(
+        run, slug, ref=deployment.source_ref, commit=deployment.requested_commit, known=list(kept)
+    )
     directory = run.path / "slugs" / slug.id
     try:
-        found = fetch_job(run, job, meanwhile)
+        found = compilation.fetch_job(run, job, meanwhile)
     except DeploymentFailed:
         releases.discard(slug, directory)
         raise
@@ -120,66 +120,10 @@ def fetch(run: Run, meanwhile: Callable[[], None]) -> Source:
         releases.discard(slug, directory)
         return Source(found["commit"], kept[found["commit"]], True, None, kept[found["commit"]].manifest)
     run.step("detect")
-    buildpack = choose_buildpack(app, found)
-    built = found["built"] if buildpack == found["buildpack"] else None
-    return Source(found["commit"], slug, False, buildpack, parse_manifest(found["manifest"]), built)
-
-
-def job_document(run: Run, slug: Slug, *, ref: str | None, commit: str | None, known: list[str]) -> dict[str, Any]:
-    settings = run.settings
-    return {
-        "version": 1,
-        "deployment_id": run.deployment.id,
-        "app": run.app.name,
-        "slug_id": slug.id,
-        "fetch": {
-            "url": repository.address(run.app, settings.paths),
-            "ref": ref,
-            "commit": commit,
-            "schemes": list(settings.schemes),
-            "file_root": settings.file_root,
-            "max_bytes": settings.source_max_bytes,
-            "known_commits": known,
-            "timeout_seconds": settings.timeouts.fetch,
-            "build_mode": run.app.build_mode,
-        },
-    }
-
-
-def fetch_job(run: Run, job: dict[str, Any], meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    unit = units.fetch(run.app.name)
-    return jobs.run(
-        run.systemd,
-        unit,
-        run.path,
-        job,
-        "fetch.json",
-        seconds=run.settings.timeouts.fetch,
-        stop_waiting=run.cancelled.is_set,
-        stands_by=run.stands_by(unit),
-        meanwhile=meanwhile,
-        ran_nothing=True,
-    )
-
-
-def parse_manifest(text: str | None) -> dict[str, Any] | None:
-    try:
-        return None if text is None else manifest.parse(text)
-    except InvalidManifest as error:
-        raise DeploymentFailed(error.code, error.message) from None
-
-
-def choose_buildpack(app: App, found: dict[str, Any]) -> str:
-    buildpack = precedence.buildpack(app.build_mode, parse_manifest(found["manifest"]), found["buildpack"])
-    if buildpack in precedence.CONTAINER_MODES:
-        raise DeploymentFailed("unsupported_build_mode", f"build.mode: {precedence.NO_CONTAINERS}")
-    if buildpack is None:
-        raise DeploymentFailed(
-            "no_buildpack",
-            "no buildpack recognises the repository; it needs an index.html, a requirements.txt, a pyproject.toml "
-            "or a package.json at its top, or build.mode in its rustploy.yaml (Dockerfiles are not used)",
-        )
-    return buildpack
+    parsed = compilation.parse_manifest(found["manifest"])
+    buildpack = compilation.choose_buildpack(app, parsed, found["buildpack"])
+    built = compilation.built_by_fetch(found, buildpack)
+    return Source(found["commit"], slug, False, buildpack, parsed, built)
 
 
 def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Future[None] | None]:
@@ -190,60 +134,9 @@ def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Fu
         return source.slug, None
     run.step("build")
     directory = run.path / "slugs" / source.slug.id
-    built = source.built or build_job(run, source)
-    releases.seal(directory)
-    if not releases.holds_checkout(directory):
-        raise DeploymentFailed("build_failed", "the build replaced its directory by something else")
-    try:
-        start_command = precedence.start_command(source.manifest)
-        processes = manifest.processes(built["release"], built["procfile"], start_command)
-    except InvalidManifest as error:
-        raise DeploymentFailed(error.code, error.message) from None
-    if not set(processes) - {precedence.RELEASE}:
-        raise DeploymentFailed(
-            "no_process", "nothing says how to start the app (see its log); add a Procfile with a line `web: <command>`"
-        )
-    Slug.update(
-        buildpack=source.buildpack,
-        processes=processes,
-        manifest=source.manifest,
-        needs=built["needs_slugs"],
-        bytes=built["bytes"],
-    ).where(Slug.id == source.slug.id).execute()
-    return Slug.get_by_id(source.slug.id), aside.submit(sync_filesystem, directory)
-
-
-def build_job(run: Run, source: Source) -> dict[str, Any]:
-    """What the build unit made of the checkout. It may link to what finished slugs hold, unless all is to be anew."""
-    run.jobs += ("build",)
-    seconds = run.settings.timeouts.build
-    kept = [] if run.deployment.force_rebuild else releases.finished_slugs(run.app)
-    job = {
-        "version": 1,
-        "deployment_id": run.deployment.id,
-        "app": run.app.name,
-        "slug_id": source.slug.id,
-        "build": {
-            "buildpack": source.buildpack,
-            "timeout_seconds": seconds,
-            "kept_slugs": kept,
-            "empty_cache": run.deployment.force_rebuild,
-        },
-    }
-    unit = units.build(run.app.name)
-    built = jobs.run(
-        run.systemd,
-        unit,
-        run.path,
-        job,
-        "build.json",
-        seconds=seconds,
-        stop_waiting=run.cancelled.is_set,
-        stands_by=run.stands_by(unit),
-    )
-    if not set(built["needs_slugs"]) <= set(kept):
-        raise DeploymentFailed("build_failed", "the build names slugs that it was not told to share")
-    return built
+    built = source.built or compilation.build_job(run, source.slug, source.buildpack)
+    slug = compilation.seal(source.slug, directory, source.buildpack, source.manifest, built)
+    return slug, aside.submit(sync_filesystem, directory)
 
 
 def finish_slug(slug: Slug, synced: Future[None] | None) -> None:

@@ -1,0 +1,135 @@
+"""A commit becomes a slug: what the fetch and build units are asked for, and what becomes of their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rustploy_agent import jobs, manifest, precedence, releases, repository, units
+from rustploy_agent.errors import DeploymentFailed, InvalidManifest
+from rustploy_agent.models import App, Slug
+from rustploy_agent.run import Run
+
+
+def job_document(run: Run, slug: Slug, *, ref: str | None, commit: str | None, known: list[str]) -> dict[str, Any]:
+    settings = run.settings
+    return {
+        "version": 1,
+        "deployment_id": run.deployment.id,
+        "app": run.app.name,
+        "slug_id": slug.id,
+        "fetch": {
+            "url": repository.address(run.app, settings.paths),
+            "ref": ref,
+            "commit": commit,
+            "schemes": list(settings.schemes),
+            "file_root": settings.file_root,
+            "max_bytes": settings.source_max_bytes,
+            "known_commits": known,
+            "timeout_seconds": settings.timeouts.fetch,
+            "build_mode": run.app.build_mode,
+        },
+    }
+
+
+def fetch_job(run: Run, job: dict[str, Any], meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    unit = units.fetch(run.app.name)
+    return jobs.run(
+        run.systemd,
+        unit,
+        run.path,
+        job,
+        "fetch.json",
+        seconds=run.settings.timeouts.fetch,
+        stop_waiting=run.cancelled.is_set,
+        stands_by=run.stands_by(unit),
+        meanwhile=meanwhile,
+        ran_nothing=True,
+    )
+
+
+def parse_manifest(text: str | None) -> dict[str, Any] | None:
+    try:
+        return None if text is None else manifest.parse(text)
+    except InvalidManifest as error:
+        raise DeploymentFailed(error.code, error.message) from None
+
+
+def choose_buildpack(app: App, parsed: dict[str, Any] | None, detected: str | None) -> str:
+    buildpack = precedence.buildpack(app.build_mode, parsed, detected)
+    if buildpack in precedence.CONTAINER_MODES:
+        raise DeploymentFailed("unsupported_build_mode", f"build.mode: {precedence.NO_CONTAINERS}")
+    if buildpack is None:
+        raise DeploymentFailed(
+            "no_buildpack",
+            "no buildpack recognises the repository; it needs an index.html, a requirements.txt, a pyproject.toml "
+            "or a package.json at its top, or build.mode in its rustploy.yaml (Dockerfiles are not used)",
+        )
+    return buildpack
+
+
+def build_job(run: Run, slug: Slug, buildpack: str | None) -> dict[str, Any]:
+    """What the build unit made of the checkout. It may link to what finished slugs hold, unless all is to be anew."""
+    run.jobs += ("build",)
+    seconds = run.settings.timeouts.build
+    kept = [] if run.deployment.force_rebuild else releases.finished_slugs(run.app)
+    job = {
+        "version": 1,
+        "deployment_id": run.deployment.id,
+        "app": run.app.name,
+        "slug_id": slug.id,
+        "build": {
+            "buildpack": buildpack,
+            "timeout_seconds": seconds,
+            "kept_slugs": kept,
+            "empty_cache": run.deployment.force_rebuild,
+        },
+    }
+    unit = units.build(run.app.name)
+    built = jobs.run(
+        run.systemd,
+        unit,
+        run.path,
+        job,
+        "build.json",
+        seconds=seconds,
+        stop_waiting=run.cancelled.is_set,
+        stands_by=run.stands_by(unit),
+    )
+    if not set(built["needs_slugs"]) <= set(kept):
+        raise DeploymentFailed("build_failed", "the build names slugs that it was not told to share")
+    return built
+
+
+def built_by_fetch(found: dict[str, Any], buildpack: str | None) -> dict[str, Any] | None:
+    """What a build unit would have answered, when fetch has built it already, with the buildpack that holds."""
+    built: dict[str, Any] | None = found["built"] if buildpack == found["buildpack"] else None
+    return built
+
+
+def seal(
+    slug: Slug, directory: Path, buildpack: str | None, parsed: dict[str, Any] | None, built: dict[str, Any]
+) -> Slug:
+    """The slug as what was built says, closed to its builder; DeploymentFailed when nothing of it can run."""
+    releases.seal(directory)
+    if not releases.holds_checkout(directory):
+        raise DeploymentFailed("build_failed", "the build replaced its directory by something else")
+    try:
+        processes = manifest.processes(built["release"], built["procfile"], precedence.start_command(parsed))
+    except InvalidManifest as error:
+        raise DeploymentFailed(error.code, error.message) from None
+    if not set(processes) - {precedence.RELEASE}:
+        raise DeploymentFailed(
+            "no_process", "nothing says how to start the app (see its log); add a Procfile with a line `web: <command>`"
+        )
+    about = {
+        "buildpack": buildpack,
+        "processes": processes,
+        "manifest": parsed,
+        "needs": built["needs_slugs"],
+        "bytes": built["bytes"],
+    }
+    Slug.update(about).where(Slug.id == slug.id).execute()
+    sealed: Slug = Slug.get_by_id(slug.id)
+    return sealed
