@@ -56,8 +56,9 @@ class Ahead:
             if process not in waiting:
                 pipes.make(self._file(process))
             self._pipes.append((process, pipes.hold(self._file(process))))
-            with contextlib.suppress(SystemdError):  # it is started again when there is something to run
-                run.systemd.start(self._unit(process))
+            if process not in waiting:
+                with contextlib.suppress(SystemdError):  # it is started again when there is something to run
+                    run.systemd.start(self._unit(process))
 
     def _waits(self, process: Process) -> bool:
         return self._file(process).is_fifo() and self._run.stands_by(self._unit(process))

@@ -6,8 +6,9 @@ import hashlib
 import itertools
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from rustploy_agent import files, instances, units
 from rustploy_agent.config import Limits, Settings
@@ -17,6 +18,7 @@ from rustploy_agent.systemd import Systemd
 
 RUN_SECONDS = 60
 ROOT = 0
+T = TypeVar("T", Slot, Process, Slug)
 
 
 def limits_of(app: App, settings: Settings) -> Limits:
@@ -24,30 +26,47 @@ def limits_of(app: App, settings: Settings) -> Limits:
 
 
 def render(settings: Settings) -> bytes:
-    """The whole desired state; equal databases give equal bytes."""
-    apps = [_app(app, settings) for app in App.select().where(~App.deleting).order_by(App.name)]
-    leaving = [app.name for app in App.select().where(App.deleting).order_by(App.name)]
+    """The whole desired state; equal databases give equal bytes. Four queries, however many apps there are."""
+    apps = list(App.select().order_by(App.name))
+    slots = _by_app(Slot.select())
+    processes = _by_app(Process.select().order_by(Process.type, Process.number))
+    removing = _by_app(Slug.select().where(Slug.state == "removing").order_by(Slug.id))
     denied = [
         {"first": settings.first_port, "last": settings.last_port},
         *({"first": port, "last": port} for port in (settings.listen_port, *_ingress_ports(settings))),
     ]
-    wish = {"version": 1, "apps": apps, "remove_apps": leaving, "deny_ports": denied}
+    wish = {
+        "version": 1,
+        "apps": [
+            _app(app, slots[app.id], processes[app.id], removing[app.id], settings) for app in apps if not app.deleting
+        ],
+        "remove_apps": [app.name for app in apps if app.deleting],
+        "deny_ports": denied,
+    }
     return json.dumps(wish, sort_keys=True).encode()
+
+
+def _by_app(rows: Iterable[T]) -> defaultdict[str, list[T]]:
+    found: defaultdict[str, list[T]] = defaultdict(list)
+    for row in rows:
+        found[row.app_id].append(row)
+    return found
 
 
 def _ingress_ports(settings: Settings) -> list[int]:
     return [settings.ingress.http_port, settings.ingress.https_port] if settings.ingress.enabled else []
 
 
-def _app(app: App, settings: Settings) -> dict[str, Any]:
-    carried = {slot.letter: slot.deployment_id for slot in Slot.select().where(Slot.app == app)}
-    removing = Slug.select().where(Slug.app == app, Slug.state == "removing").order_by(Slug.id)
+def _app(
+    app: App, slots: list[Slot], processes: list[Process], removing: list[Slug], settings: Settings
+) -> dict[str, Any]:
+    carried = {slot.letter: slot.deployment_id for slot in slots}
     return {
         "name": app.name,
         "deployment_id": carried.get(app.idle_slot),
         "processes": [
             _process(app, kind, rows, carried, settings)
-            for kind, rows in itertools.groupby(instances.of(app), lambda process: str(process.type))
+            for kind, rows in itertools.groupby(processes, lambda process: str(process.type))
         ],
         "remove_slugs": [slug.id for slug in removing],
     }

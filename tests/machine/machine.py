@@ -272,10 +272,11 @@ class Machine:
         headers: Mapping[str, str] | None = None,
         port: int | None = None,
         timeout: float = 30,
+        checked: bool = True,
     ) -> Response:
         """One request to the agent, or to another of the machine's ports. `token=""` sends none.
 
-        Whatever the agent answers is held against openapi.yaml.
+        Whatever the agent answers is held against openapi.yaml; not `checked` where it is the time that counts.
         """
         sent = dict(headers or {})
         token = self.token if token is None and port is None else token
@@ -294,7 +295,7 @@ class Machine:
             connection.close()
         is_json = answer.headers.get_content_type() == "application/json" and content
         value = jsonlib.loads(content) if is_json else content.decode(errors="replace")
-        if port in (None, self.place.port):
+        if checked and port in (None, self.place.port):
             contract.check(method, path, answer.status, answer.headers, content, value)
             self.secrets.answered(method, path, value, content)
         return Response(answer.status, dict(answer.headers), value)
