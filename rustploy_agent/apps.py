@@ -161,8 +161,8 @@ def _inspect(
     run = Run(settings, systemd, applier, app, Deployment(app=app), standby=worker.standby)
     source = request["source"]
     try:
-        job = compilation.job_document(run, slug, ref=source.get("branch"), commit=source.get("commit_sha"), known=[])
-        found = compilation.fetch_job(run, job)
+        wanted = {"ref": source.get("branch"), "commit": source.get("commit_sha")}
+        found = compilation.fetch_job(run, compilation.job_document(run, slug, **wanted, inspect_only=True))
         found["manifest"] = None if found["manifest"] is None else manifest.parse(found["manifest"])
         if precedence.buildpack(app.build_mode, found["manifest"], None) in precedence.CONTAINER_MODES:
             raise InvalidRequest.field("build.mode", precedence.NO_CONTAINERS, code="unsupported_build_mode")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ from rustploy_agent.models import App, Slug
 from rustploy_agent.run import Run
 
 
-def job_document(run: Run, slug: Slug, *, ref: str | None, commit: str | None, known: list[str]) -> dict[str, Any]:
+def job_document(
+    run: Run, slug: Slug, *, ref: str | None, commit: str | None, known: Iterable[str] = (), inspect_only: bool = False
+) -> dict[str, Any]:
+    """For `fetch_job`. `known`: commits that need no checkout; `inspect_only`: nothing is built."""
     settings = run.settings
     return {
         "version": 1,
@@ -26,9 +29,10 @@ def job_document(run: Run, slug: Slug, *, ref: str | None, commit: str | None, k
             "schemes": list(settings.schemes),
             "file_root": settings.file_root,
             "max_bytes": settings.source_max_bytes,
-            "known_commits": known,
+            "known_commits": list(known),
             "timeout_seconds": settings.timeouts.fetch,
             "build_mode": run.app.build_mode,
+            "inspect_only": inspect_only,
         },
     }
 

@@ -103,9 +103,7 @@ def fetch(run: Run, meanwhile: Callable[[], None]) -> Source:
         )
     kept: dict[str, Slug] = {} if deployment.force_rebuild else releases.reusable_slugs(app, app.build_mode)
     slug = releases.make_slug(app, run.path / "slugs", app.build_mode)
-    job = compilation.job_document(
-        run, slug, ref=deployment.source_ref, commit=deployment.requested_commit, known=list(kept)
-    )
+    job = compilation.job_document(run, slug, ref=deployment.source_ref, commit=deployment.requested_commit, known=kept)
     directory = run.path / "slugs" / slug.id
     try:
         found = compilation.fetch_job(run, job, meanwhile)

@@ -49,6 +49,7 @@ class Fetch(NamedTuple):
     timeout_seconds: int
     known_commits: tuple[str, ...]
     build_mode: str
+    inspect_only: bool
 
 
 class Build(NamedTuple):
@@ -80,6 +81,7 @@ def fetch_of(message: dict[str, Any]) -> Fetch:
         timeout_seconds=_positive(part, "timeout_seconds"),
         known_commits=_texts(part, "known_commits"),
         build_mode=_match(part, "build_mode", BUILDPACK),
+        inspect_only=_flag(part, "inspect_only"),
     )
 
 
@@ -89,11 +91,8 @@ def build_of(message: dict[str, Any]) -> Build:
     kept = _texts(part, "kept_slugs") if "kept_slugs" in part else ()
     if not all(UUID.fullmatch(slug) for slug in kept):
         raise ValueError("kept_slugs: must be ids of slugs")
-    empty = part.get("empty_cache", False)
-    if not isinstance(empty, bool):
-        raise ValueError("empty_cache: must be true or false")
     buildpack = _match(part, "buildpack", BUILDPACK) if named else None
-    return Build(buildpack, _positive(part, "timeout_seconds"), kept, empty)
+    return Build(buildpack, _positive(part, "timeout_seconds"), kept, _flag(part, "empty_cache"))
 
 
 def success(asked: Job, found: dict[str, Any]) -> dict[str, Any]:
@@ -219,6 +218,14 @@ def _match(part: dict[str, Any], key: str, pattern: re.Pattern[str]) -> str:
     value = part.get(key)
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise ValueError(f"{key}: must match {pattern.pattern}")
+    return value
+
+
+def _flag(part: dict[str, Any], key: str) -> bool:
+    """False when it is absent."""
+    value = part.get(key, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key}: must be true or false")
     return value
 
 

@@ -96,7 +96,7 @@ def deliver(source: Source, asked: Job, places: Places) -> dict[str, Any]:
         return {"commit": commit, "known": True, "detection": None, "buildpack": None, "manifest": None}
     found = inspection.inspect(app, source.fetch.build_mode, places.buildpacks)
     source.log.line(f"buildpack: {found.buildpack or 'none matches'}")
-    built = build_at_once(source, asked, found.buildpack, app, places)
+    built = None if source.fetch.inspect_only else build_at_once(source, asked, found.buildpack, app, places)
     return {"commit": commit, "known": False, "built": built} | found._asdict()
 
 

@@ -25,6 +25,7 @@ FETCH = {
     "timeout_seconds": 1,
     "known_commits": [],
     "build_mode": "auto",
+    "inspect_only": False,
 }
 
 
@@ -61,6 +62,7 @@ def test_a_job_for_somebody_else_or_with_a_path_in_it_is_refused(changes: dict[s
         ("timeout_seconds", "9"),
         ("known_commits", [1]),
         ("build_mode", "../x"),
+        ("inspect_only", "no"),
     ],
 )
 def test_a_wrong_field_of_a_fetch_is_named(key: str, value: object) -> None:

@@ -418,6 +418,7 @@ def test_what_runs_nothing_of_the_repository_is_built_by_the_fetch_as_the_build_
         key: built[key] for key in ("procfile", "release")
     }
     assert fetched["built"]["bytes"] > 0
+    assert workshop.fetch(repository.url, inspect_only=True)["built"] is None, "an import builds nothing"
 
 
 @pytest.mark.parametrize(
