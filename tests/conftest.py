@@ -25,6 +25,9 @@ REACHES_OUTSIDE = {
     "socket.bind",
 }
 
+#: Niceness of a process that has no tests on the shared machine, as long as there are two.
+BESIDE = 10
+
 _guarded = False
 
 
@@ -36,9 +39,24 @@ def _guard(event: str, arguments: tuple[object, ...]) -> None:
 sys.addaudithook(_guard)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What all tests used is searched for when all have run."""
+    """What all tests used is searched for when all have run. Of two processes, one has all tests on the one machine."""
     items.sort(key=lambda item: item.path.name == "test_secrets.py")
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("machine" if _on_the_machine(item) else item.path.name))
+
+
+def _on_the_machine(item: pytest.Item) -> bool:
+    return "session_machine" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """What runs beside the machine that all share, machines of a test's own too, gives way to what is timed on it."""
+    if hasattr(item.config, "workerinput") and not _on_the_machine(item):
+        os.setpriority(os.PRIO_PROCESS, 0, BESIDE)
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -56,9 +56,13 @@ class Place:
     def processes(self) -> dict[str, int]:
         """Those of the noted processes that still live."""
         try:
-            known = json.loads((self.state / "processes.json").read_text())
+            return self.living()
         except FileNotFoundError:
             return {}
+
+    def living(self) -> dict[str, int]:
+        """The same; FileNotFoundError for a place that nobody has claimed."""
+        known = json.loads((self.state / "processes.json").read_text())
         return {role: pid for role, (pid, since) in known.items() if started(pid) == since}
 
     def free(self) -> None:
@@ -90,8 +94,9 @@ def take() -> Place:
 def clear_left_over() -> None:
     """What killed runs left; a place whose owner is still making the machine is not one of them."""
     for place in taken():
-        if (place.state / "processes.json").exists() and not place.processes():
-            place.free()
+        with contextlib.suppress(FileNotFoundError):  # not claimed yet, or just given up
+            if not place.living():
+                place.free()
 
 
 def taken() -> list[Place]:
