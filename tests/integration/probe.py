@@ -50,6 +50,7 @@ def send(path):
 
 def bind(port):
     with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # whom it served a moment ago is no obstacle
         server.bind(("127.0.0.1", int(port)))
     return "bound"
 

@@ -309,7 +309,7 @@ def test_ports_of_others_cannot_be_taken(neighbours: Neighbours) -> None:
     machine, port = neighbours.machine, neighbours.port
     shown = machine.run(["systemctl", "show", "--property=SocketBindDeny,SocketBindAllow", UNITS["app"]]).stdout
     assert f"{machine.place.port}-{machine.place.last_port}" in shown and str(port + 2) in shown
-    bind = f"import socket; socket.socket().bind(('127.0.0.1', {port + 1}))"
+    bind = f"import socket; socket.create_server(('127.0.0.1', {port + 1}))"
     anyone = ["systemd-run", "--quiet", "--wait", "--collect", "--property=SocketBindDeny=any", "python3", "-c", bind]
     enforced = machine.run(anyone, check=False).returncode != 0
     outcome = neighbours.probe("app", ("bind", port + 1), ("bind", port + 3), ("bind", port + 2), ("bind", 0))
