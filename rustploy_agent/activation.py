@@ -150,6 +150,7 @@ def switch(run: Run, release: Release, slot: str) -> None:
     port = web_port(run.app)
     run.log(f"release v{release.version} serves" + (f" at http://{health.LOOPBACK}:{port}" if port else ""))
     events.deployment_finished.send(run.deployment)
+    readiness.tell_of_exposure(run, instances.of_release(run.app, release), slot)
 
 
 def _switch(run: Run, release: Release, slot: str) -> None:

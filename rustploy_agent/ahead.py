@@ -52,13 +52,14 @@ class Ahead:
         states = run.systemd.states([self._unit(process) for process in wanted])
         waiting = [one for one in wanted if self._waits(one) and states[self._unit(one)].up]
         activation.stop_slot(run, self.slot, waiting)
+        missing = [process for process in wanted if process not in waiting]
+        for process in missing:
+            pipes.make(self._file(process))
         for process in wanted:
-            if process not in waiting:
-                pipes.make(self._file(process))
             self._pipes.append((process, pipes.hold(self._file(process))))
-            if process not in waiting:
-                with contextlib.suppress(SystemdError):  # it is started again when there is something to run
-                    run.systemd.start(self._unit(process))
+        for process in missing:
+            with contextlib.suppress(SystemdError):  # it is started again when there is something to run
+                run.systemd.start(self._unit(process))
 
     def _waits(self, process: Process) -> bool:
         return self._file(process).is_fifo() and self._run.stands_by(self._unit(process))

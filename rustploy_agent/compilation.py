@@ -38,6 +38,7 @@ def job_document(
 
 
 def fetch_job(run: Run, job: dict[str, Any], meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """The fetch's checked answer (docs/architecture.md); DeploymentFailed with the code that it was refused with."""
     unit = units.fetch(run.app.name)
     return jobs.run(
         run.systemd,

@@ -19,7 +19,6 @@ from rustploy_agent import (
     instances,
     live,
     precedence,
-    readiness,
     releases,
     reservation,
     space,
@@ -77,7 +76,6 @@ def rollback(run: Run) -> None:
 def finish(run: Run, release: Release) -> None:
     """What follows the switch. It may be repeated: who was served by the old slot is not any more."""
     activation.drain(run)
-    readiness.tell_of_exposure(run, instances.of_release(run.app, release), str(run.app.active_slot))
     prune(run, release)
 
 

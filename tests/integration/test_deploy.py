@@ -85,6 +85,16 @@ def test_the_health_check_is_that_of_the_import_and_the_log_says_what_it_saw(api
     assert re.search(seen, api.logs("checked", about["id"]))
 
 
+def test_an_app_that_strangers_can_reach_without_the_ingress_is_warned_of(api: Deployments) -> None:
+    """Else nobody learns that its limits and TLS can be gone round."""
+    everywhere = "exec python3 -m http.server $PORT --bind"
+    api.create("open", server("one", web=f"{everywhere} 0.0.0.0"))
+    exposed = api.healthy("open")["id"]
+    assert f"listens on port {api.port('open')} of every address of this host" in api.logs("open", exposed)
+    api.commit("open", {"Procfile": f"web: {everywhere} 127.0.0.1\n"})
+    assert "of every address" not in api.logs("open", api.healthy("open")["id"])
+
+
 def test_the_same_commit_is_built_once_unless_a_rebuild_is_forced(api: Deployments) -> None:
     """Else a new environment variable costs a whole build, or a stale build cannot be got rid of."""
     before = api.builds("rebuilt")

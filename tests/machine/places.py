@@ -94,9 +94,12 @@ def take() -> Place:
 def clear_left_over() -> None:
     """What killed runs left; a place whose owner is still making the machine is not one of them."""
     for place in taken():
-        with contextlib.suppress(FileNotFoundError):  # not claimed yet, or just given up
-            if not place.living():
-                place.free()
+        try:
+            living = place.living()
+        except FileNotFoundError:  # not claimed yet, or just given up
+            continue
+        if not living:
+            place.free()
 
 
 def taken() -> list[Place]:

@@ -125,6 +125,7 @@ def test_a_forced_rebuild_builds_and_empties_the_cache(first: Deployment, deploy
 def test_another_commit_is_released(first: Deployment, deploy: Deploy, manager: Manager) -> None:
     assert deploy(requested_commit="2" * 40).outcome == "released"
     assert manager.jobs[-1]["build"]["empty_cache"] is False
+    assert manager.jobs[-2]["fetch"]["inspect_only"] is False, "a deployment's fetch builds what it can"
 
 
 def test_a_rollback_after_an_unchanged_one_goes_one_release_back(

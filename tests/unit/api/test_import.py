@@ -24,6 +24,12 @@ def test_an_import_answers_with_the_app_what_it_is_and_what_comes_next(admin: Cl
     assert found["next_action"]["deploy_endpoint"] == f"/api/v1/apps/{found['app']['id']}/deployments"
 
 
+def test_an_import_builds_nothing(admin: Client, manager: Manager) -> None:
+    """Else what it has built is thrown away, and the journal tells of a build that no deployment has."""
+    admin("POST", "/apps/import", {"repository": REPOSITORY})
+    assert [job["fetch"]["inspect_only"] for job in manager.jobs] == [True]
+
+
 def test_importing_again_updates_the_same_app(admin: Client, blog: str) -> None:
     again = admin("POST", "/apps/import", {"repository": REPOSITORY, "source": {"branch": "next"}})
     assert again.get_json()["app"]["id"] == blog
