@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
@@ -56,6 +57,7 @@ class Server:
     ) -> None:
         """Forwarding headers stay: nothing trusts them, only they tell the bootstrap rule of a proxy."""
         self._map: dict[int, Any] = {}
+        self._ending, self._pulling = False, threading.Lock()
         adjustments = {
             "threads": threads,
             "connection_limit": 1000,
@@ -80,8 +82,10 @@ class Server:
 
     def run(self) -> None:
         """Until `close`. Waitress's own loop would wake for its maintenance without any connection to maintain."""
-        while self._map:
+        while not self._ending:
             wasyncore.poll(MAINTENANCE_SECONDS if self._channels() else None, self._map)
+        with self._pulling:
+            wasyncore.close_all(self._map)
 
     def wake_on_signals(self) -> None:
         """Has the loop turn when a signal came, to the main thread only, so that its handler in Python runs.
@@ -110,13 +114,20 @@ class Server:
         self.close()
 
     def close(self) -> None:
-        self._in_loop(lambda: wasyncore.close_all(self._map))
+        self._in_loop(lambda: None, ending=True)
 
     def _found_doors(self) -> list[Any]:
         return [one for one in self._map.values() if isinstance(one, BaseWSGIServer)]
 
-    def _in_loop(self, action: Any) -> None:
-        self._doors[0].trigger.pull_trigger(action)
+    def _in_loop(self, action: Callable[[], None], *, ending: bool = False) -> None:
+        """At its next turn, which is now; never, once it has ended.
+
+        A loop that turns anyway may see `ending` at once, but closes nothing that is still to be written to here.
+        """
+        with self._pulling:
+            if self._map:
+                self._ending |= ending
+                self._doors[0].trigger.pull_trigger(action)
 
     def _channels(self) -> list[Any]:
         return [channel for door in self._doors for channel in list(door.active_channels.values())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -72,6 +73,25 @@ def test_an_upgrade_costs_nobody_an_answer(slow: Flask) -> None:
     assert between() == b"done"
     after.close()
     listener.close()
+
+
+def test_an_end_while_the_loop_turns_anyway_is_one(slow: Flask) -> None:
+    """Else an agent whose last answer has just gone out ends with a traceback, or writes into a foreign file."""
+    server, loop = started(slow, own(("127.0.0.1", 0)))
+    trigger = server._doors[0].trigger
+    late = trigger._physical_pull
+
+    def woken_by_another() -> None:
+        os.write(trigger.trigger, b"x")
+        time.sleep(0.2)
+        late()
+
+    trigger._physical_pull = woken_by_another
+    server.close()
+    loop.join(DRAIN_SECONDS)
+    assert not loop.is_alive()
+    server.close()
+    assert not server.turns(0.01)
 
 
 def test_a_stream_without_end_does_not_keep_the_agent(slow: Flask) -> None:
