@@ -52,6 +52,23 @@ def check_accounts(host: Host, app: str) -> None:
             raise Refused(f"user or group {account} exists with another purpose; choose another name for the app")
 
 
+def clear_half_removed(host: Host, account: str) -> None:
+    """Of an account that is gone from passwd or group, take what is left in shadow or gshadow.
+
+    userdel writes one file after the other. Killed in between it leaves an entry that systemd-sysusers repeats when the
+    account comes back, and of a repeated entry userdel only says that an administrator has to mend it.
+    """
+    for file, find, tool in (("/etc/shadow", host.user, "pwconv"), ("/etc/gshadow", host.group, "grpconv")):
+        if not find(account) and re.search(rf"^{re.escape(account)}:", host.read(file), re.MULTILINE):
+            host.run(f"/usr/sbin/{tool}")
+
+
+def claim_accounts(host: Host, app: str) -> None:
+    check_accounts(host, app)
+    for account, _, _ in rendering.accounts(app):
+        clear_half_removed(host, account)
+
+
 def is_provided(host: Host, app: str) -> bool:
     directories = rendering.directories(app)
     users = {name: host.user(name) for _, _, name, _ in directories}
@@ -108,6 +125,7 @@ def remove_account(host: Host, account: str) -> None:
         except Refused:
             if find(account):  # else the tool of a run that was killed got there first
                 raise
+    clear_half_removed(host, account)
 
 
 def remove_app(host: Host, app: str) -> None:
@@ -139,7 +157,7 @@ def fulfil(host: Host, desired: dict[str, Any]) -> dict[str, Any]:
     """Make the machine as wished; what came of it, by app."""
     refused: dict[str, str] = {}
     apps = {app["name"]: app for app in wish.checked(desired, refused)}
-    names = each(apps, refused, lambda name: check_accounts(host, name))
+    names = each(apps, refused, lambda name: claim_accounts(host, name))
     provide(host, set(names))
     before = rendered(host)
 

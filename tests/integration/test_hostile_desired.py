@@ -340,3 +340,19 @@ def test_apply_killed_at_any_moment_is_completed_by_the_next_run(hand: ByHand) -
             assert (exists, machine.exists(f"{APPS}/killed/cache")) == (
                 (True, True) if "rp-k" in complete else (False, False)
             )
+
+
+def test_accounts_left_by_a_userdel_that_was_killed_are_made_and_removed_all_the_same(hand: ByHand) -> None:
+    """It writes four files one by one; what is left in the others made the app one that nothing could remove."""
+    machine, files = hand.machine, ["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow"]
+    count = f"grep -chE '^rpb?-killed:' {' '.join(files)}; true"
+    for written in range(1, len(files)):
+        for again in (True, False):
+            hand.make(app("killed", process()))
+            for account in ("rp-killed", "rpb-killed"):
+                machine.run(["sed", "-i", f"/^{account}:/d", *files[:written]])
+            if again:
+                hand.make(app("killed", process()))
+                assert machine.run(["sh", "-c", count]).stdout.split() == ["2"] * 4
+            hand.remove("killed")
+            assert machine.run(["sh", "-c", count]).stdout.split() == ["0"] * 4
