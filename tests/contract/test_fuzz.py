@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.contract.tools import DOCUMENT, HERE, run
 from tests.integration import helpers
 from tests.integration.helpers import Deployments, server
+from tests.integration.test_secrets import SEARCHES, Search, patterns
 from tests.machine import Machine
 
 #: Caller -> how many cases are tried for each operation; in all some thousands of requests in a minute or two.
@@ -27,14 +29,18 @@ LEAST_LINKS = {"admin": 20, "deploy": 12, "read": 6, "none": 0}
 
 
 @pytest.fixture(scope="module")
-def api(session_machine: Machine) -> Iterator[Deployments]:
-    for deployments in helpers.deployments(session_machine):
-        deployments.create("fuzzed", server("one"))
-        deployments.healthy("fuzzed")
+def api(release: str, deb: Path) -> Iterator[Deployments]:
+    """A machine of their own: the links that can be followed depend on what there is."""
+    for machine in helpers.own_machine(release, deb):
+        helpers.restore_settings(machine, helpers.quick_settings(machine))
+        helpers.install_script_buildpack(machine)
+        found = Deployments(machine)
+        found.create("fuzzed", server("one"))
+        found.healthy("fuzzed")
         for provider in ("github", "gitlab", "gitea"):
-            set_secret = session_machine.http("PUT", f"/api/v1/integrations/{provider}/secret", {"secret": SECRET})
+            set_secret = machine.http("PUT", f"/api/v1/integrations/{provider}/secret", {"secret": SECRET})
             assert set_secret.status == 200, set_secret.body
-        yield deployments
+        yield found
 
 
 def started(machine: Machine) -> bool:
@@ -43,9 +49,8 @@ def started(machine: Machine) -> bool:
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-def test_no_request_gets_an_answer_that_the_document_does_not_promise(
-    machine: Machine, api: Deployments, caller: str
-) -> None:
+def test_no_request_gets_an_answer_that_the_document_does_not_promise(api: Deployments, caller: str) -> None:
+    machine = api.machine
     tokens = [token["id"] for token in machine.http("GET", "/api/v1/tokens").body["items"]]
     headers, keep = [], [api.app("fuzzed")["id"], "fuzzed", *tokens]
     if caller != "none":
@@ -63,3 +68,10 @@ def test_no_request_gets_an_answer_that_the_document_does_not_promise(
     assert tried > LEAST_CASES[caller] and followed >= LEAST_LINKS[caller], ended.stdout
     machine.wait_for(lambda: started(machine), 60, "the app to be started; one of the requests is to stop it")
     assert api.get("fuzzed").body == "one"
+    assert machine.failed_units() == []
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_no_secret_of_these_requests_lies_open(api: Deployments, search: Search) -> None:
+    """Nor what a refused or broken request carried."""
+    assert search(api.machine, patterns(api.machine, api.machine.secrets.known)) == ""
