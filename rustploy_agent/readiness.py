@@ -10,9 +10,12 @@ from rustploy_agent import health, instances, journal, sockets
 from rustploy_agent.errors import DeploymentFailed
 from rustploy_agent.models import Process, Release
 from rustploy_agent.run import Run
+from rustploy_agent.systemd import ExitState
 
 #: A process without a port counts as healthy when it has stayed up so long.
 STAY_UP_SECONDS = 3
+#: How long the next end of a process that was started again is waited for: mostly it is like the one before.
+NEXT_END_SECONDS = 3
 #: Lines of an app quoted in a failure, and how long journald may take to store those of a process that just ended.
 LAST_LINES, JOURNAL_SECONDS = 10, 0.3
 EXPOSED = (
@@ -80,8 +83,18 @@ def _stay_up(run: Run, names: list[str]) -> None:
 
 
 def exited(run: Run, unit: str) -> DeploymentFailed:
-    run.raise_if_cancelled()
-    return DeploymentFailed("exited", with_last_lines(run, f"{unit} {run.systemd.exit_state(unit)}", unit))
+    return DeploymentFailed("exited", with_last_lines(run, f"{unit} {_end(run, unit)}", unit))
+
+
+def _end(run: Run, unit: str) -> ExitState:
+    """How the unit's process ended, which systemd knows only until it has started the next one, a second later."""
+    deadline = time.monotonic() + NEXT_END_SECONDS
+    while True:
+        run.raise_if_cancelled()
+        ended = run.systemd.exit_state(unit)
+        if ended.code or ended.refused or time.monotonic() > deadline:
+            return ended
+        time.sleep(0.1)
 
 
 def with_last_lines(run: Run, sentence: str, unit: str) -> str:

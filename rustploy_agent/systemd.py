@@ -76,14 +76,24 @@ class UnitState:
 
 @dataclass(frozen=True)
 class ExitState:
-    """How a service's main process ended: systemd's result word and the exit status or signal number."""
+    """How a service's main process ended: systemd's result word and the exit status or signal number.
+
+    `code` is 0 while it runs, for systemd forgets an end when it starts the next process.
+    """
 
     result: str
     code: int
     status: int
     restarts: int
 
+    @property
+    def refused(self) -> bool:
+        """systemd had no process to end: something that the unit needs was missing."""
+        return self.code == 0 and self.result != "success"
+
     def __str__(self) -> str:
+        if self.code == 0:
+            return f"could not be started ({self.result})" if self.refused else "ended and was started again"
         if self.code in (2, 3):
             return f"was killed by signal {self.status} ({self.result})"
         return f"exited with status {self.status} ({self.result})"
