@@ -84,7 +84,6 @@ class ExitState:
     result: str
     code: int
     status: int
-    restarts: int
 
     @property
     def refused(self) -> bool:
@@ -129,9 +128,9 @@ class Systemd:
         return bool(self._property(self.state(unit).path, "NeedDaemonReload", UNIT))
 
     def exit_state(self, unit: str) -> ExitState:
-        path = self.state(unit).path
-        values = [self._property(path, name) for name in ("Result", "ExecMainCode", "ExecMainStatus", "NRestarts")]
-        return ExitState(*values)
+        """Read in one go: between two answers systemd may have started the next process."""
+        values = self._properties(self.state(unit).path, SERVICE)
+        return ExitState(values["Result"], values["ExecMainCode"], values["ExecMainStatus"])
 
     def control_group_properties(self, unit: str) -> dict[str, int]:
         """Memory in bytes and tasks as systemd counts them; absent where the kernel does not account."""
@@ -202,23 +201,29 @@ class Systemd:
         )
 
     def _property(self, path: str, name: str, interface: str = SERVICE) -> Any:
-        def get() -> Any:
+        return self._read(path, "Get", (interface, name))
+
+    def _properties(self, path: str, interface: str) -> dict[str, Any]:
+        values: dict[str, Any] = self._read(path, "GetAll", (interface,))
+        return values
+
+    def _read(self, path: str, method: str, arguments: tuple[str, ...]) -> Any:
+        def read() -> Any:
             from gi.repository import GLib
 
-            arguments, answer = GLib.Variant("(ss)", (interface, name)), GLib.VariantType.new("(v)")
             return self._bus.con.call_sync(
                 BUS_NAME,
                 path,
                 "org.freedesktop.DBus.Properties",
-                "Get",
-                arguments,
-                answer,
+                method,
+                GLib.Variant(f"({'s' * len(arguments)})", arguments),
+                GLib.VariantType.new("(v)" if method == "Get" else "(a{sv})"),
                 0,
                 CALL_SECONDS * 1000,
                 None,
             ).unpack()[0]
 
-        return self._translated(get, f"{path} {name}")
+        return self._translated(read, f"{path} {arguments[-1]}")
 
     @staticmethod
     def _translated(call: Callable[[], Any], what: str) -> Any:

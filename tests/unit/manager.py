@@ -38,7 +38,7 @@ DETECTION = {
 class Unit:
     active: str = "inactive"
     sub: str = "dead"
-    exit: tuple[str, int, int, int] = ("success", 0, 0, 0)
+    exit: tuple[str, int, int] = ("success", 0, 0)
     server: ThreadingHTTPServer | None = None
 
 
@@ -220,7 +220,7 @@ class Manager:
 
     def rustploy_task(self, unit: Unit, app: str) -> None:
         if self._command(app, "task") != "true":
-            unit.active, unit.sub, unit.exit = "failed", "failed", ("exit-code", 1, 1, 0)
+            unit.active, unit.sub, unit.exit = "failed", "failed", ("exit-code", 1, 1)
 
     def rustploy_app(self, unit: Unit, instance: str) -> None:
         """The command `answer STATUS` serves, everything else ends at once as a missing program does."""
@@ -233,7 +233,7 @@ class Manager:
         command = self.instead.get(f"{process}-{slot}") or self._command(app, f"{process}-{slot}")
         verb, _, argument = command.partition(" ")
         if verb != "answer":
-            unit.active, unit.sub, unit.exit = "activating", "auto-restart", ("exit-code", 1, 127, 1)
+            unit.active, unit.sub, unit.exit = "activating", "auto-restart", ("exit-code", 1, 127)
             return
         port = re.search(r"^export PORT=(\d+)$", file.read_text(), re.MULTILINE)
         if port is not None:
@@ -289,7 +289,9 @@ class Door(Systemd):
         return self.manager
 
     def _property(self, path: str, name: str, interface: str = SERVICE) -> Any:
-        if name == "NeedDaemonReload":
-            return path.removeprefix("/unit/") in self.manager.outdated
+        assert name == "NeedDaemonReload", name
+        return path.removeprefix("/unit/") in self.manager.outdated
+
+    def _properties(self, path: str, interface: str) -> dict[str, Any]:
         exit_state = self.manager.units.get(path.removeprefix("/unit/"), Unit()).exit
-        return dict(zip(("Result", "ExecMainCode", "ExecMainStatus", "NRestarts"), exit_state, strict=True))[name]
+        return dict(zip(("Result", "ExecMainCode", "ExecMainStatus"), exit_state, strict=True))

@@ -8,7 +8,7 @@ import pytest
 from rustploy_agent import readiness
 from rustploy_agent.systemd import ExitState
 
-RUNS, ENDED = ExitState("success", 0, 0, 1), ExitState("exit-code", 1, 7, 1)
+RUNS, ENDED = ExitState("success", 0, 0), ExitState("exit-code", 1, 7)
 
 
 @pytest.fixture(autouse=True)
@@ -37,5 +37,5 @@ def test_a_process_that_runs_again_is_not_said_to_have_ended_well() -> None:
 
 def test_a_unit_that_systemd_could_not_start_is_told_of_at_once() -> None:
     """There is no end to wait for, and no status either."""
-    message = readiness.exited(run_with(ExitState("resources", 0, 0, 0), ENDED), "unit").message
+    message = readiness.exited(run_with(ExitState("resources", 0, 0), ENDED), "unit").message
     assert message.startswith("unit could not be started (resources)")
