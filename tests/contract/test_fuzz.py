@@ -16,7 +16,7 @@ import pytest
 from tests.contract.tools import DOCUMENT, HERE, run
 from tests.integration import helpers
 from tests.integration.helpers import Deployments, server
-from tests.integration.test_secrets import SEARCHES, Search, patterns
+from tests.integration.helpers_secrets import SEARCHES, Search, patterns
 from tests.machine import Machine
 
 #: Caller -> how many cases are tried for each operation; in all some thousands of requests in a minute or two.
@@ -33,7 +33,6 @@ def api(release: str, deb: Path) -> Iterator[Deployments]:
     """A machine of their own: the links that can be followed depend on what there is."""
     for machine in helpers.own_machine(release, deb):
         helpers.restore_settings(machine, helpers.quick_settings(machine))
-        helpers.install_script_buildpack(machine)
         found = Deployments(machine)
         found.create("fuzzed", server("one"))
         found.healthy("fuzzed")
@@ -74,4 +73,6 @@ def test_no_request_gets_an_answer_that_the_document_does_not_promise(api: Deplo
 @pytest.mark.parametrize("search", SEARCHES)
 def test_no_secret_of_these_requests_lies_open(api: Deployments, search: Search) -> None:
     """Nor what a refused or broken request carried."""
-    assert search(api.machine, patterns(api.machine, api.machine.secrets.known)) == ""
+    secrets = api.machine.secrets.known
+    assert len(secrets) >= len(CALLERS) and SECRET in secrets
+    assert search(api.machine, patterns(api.machine, secrets)) == ""
