@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from rustploy_agent import activation, events, files, releases, routing, scaling, slots, standby
+from rustploy_agent import activation, events, files, releases, routing, scaling, standby
 from rustploy_agent.apps import remove
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -68,16 +68,12 @@ def _interrupted(run: Run) -> None:
 
 
 def _stop_leftovers(settings: Settings, systemd: Systemd, applier: Applier, app: App) -> None:
-    """After the switch the deployment is healthy, but its old slot may still run, and slugs may wait for removal."""
-    releases.discard_unfinished(app, settings.paths.app(app.name) / "slugs")
-    last = Deployment.select().where(Deployment.app == app).order_by(Deployment.created_at_unix_ms.desc()).first()
-    idle_files = slots.of_slot(settings.paths.app(app.name), app.idle_slot)
-    undrained = last is not None and last.status == "healthy" and last.step != "prune"
-    if last is not None and app.stopped:
-        activation.stop_slot(Run(settings, systemd, applier, app, last), app.active_slot)
-    run = Run(settings, systemd, applier, app, last or Deployment(app=app))
-    if idle_files or undrained:
-        activation.stop_slot(run, app.idle_slot)
+    """systemd is asked what runs and should not: rows tell of the last deployment, not of what one before it left."""
+    run = Run(settings, systemd, applier, app, Deployment(app=app))
+    releases.discard_unfinished(app, run.path / "slugs")
+    activation.stop_slot(run, app.idle_slot)
+    if app.stopped and app.active_slot is not None:
+        activation.stop_slot(run, app.active_slot)
     scaling.retire_surplus(run)
     if Slug.select().where(Slug.app == app, Slug.state == "removing").exists():
         applier.ensure(app.name)

@@ -352,15 +352,19 @@ class TestAfterACrash:
         settle(core.settings, core.systemd, core.applier)
         assert Deployment.get_by_id(broken.id).error_code == "cancelled"
 
+    @pytest.mark.parametrize("followed", [False, True])
     def test_an_old_slot_that_was_still_draining_is_stopped(
-        self, core: Core, app: App, deploy: Deploy, manager: Manager
+        self, followed: bool, core: Core, app: App, deploy: Deploy, manager: Manager
     ) -> None:
+        """Else its workers run twice, also when another deployment has ended since, without ever having begun."""
         good = deploy()
         until(lambda: Deployment.get_by_id(good.id).step == "prune")
         manager.units["rustploy-app@blog-web-b.service"] = dataclasses.replace(
             manager.units["rustploy-app@blog-web-a.service"], server=None
         )
         Deployment.update(step="drain").execute()
+        if followed:
+            Deployment.create(app=app, status="failed", error_code="cancelled")
         settle(core.settings, core.systemd, core.applier)
         assert manager.running() == {"rustploy-app@blog-web-a.service"}
         assert answer(app) == 200
