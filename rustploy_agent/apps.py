@@ -7,7 +7,18 @@ from typing import Any
 
 import peewee
 
-from rustploy_agent import compilation, instances, manifest, precedence, releases, repository, routes, slots, units
+from rustploy_agent import (
+    compilation,
+    domains,
+    instances,
+    manifest,
+    precedence,
+    releases,
+    repository,
+    routes,
+    slots,
+    units,
+)
 from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -53,6 +64,7 @@ def create(name: str, settings: Settings, systemd: Systemd, applier: Applier, ap
     found = settings.paths.app(name).exists()
     try:
         with database.atomic("IMMEDIATE"):
+            domains.refuse_taken_address(name, settings)
             path = settings.paths.app(name)
             scale = {kind: number for kind, number in slots.numbers(path).items() if number > 1}
             app: App = App.create(id=app_id or new_id(), name=name, active_slot=slots.in_use(path), scale=scale)

@@ -109,7 +109,9 @@ def _http(served: Served) -> Json:
         servers = {"plain": _server(served, settings.http_port) | {"automatic_https": {"disable": True}}}
     else:
         custom = [host.name for site in served.sites for host in site.hosts if host.custom]
-        automatic = {"disable_redirects": True} | ({"skip_certificates": custom} if custom else {})
+        # Which names have certificates of their own is said here; else a wildcard's would keep others from getting one.
+        automatic: Json = {"disable_redirects": True, "ignore_loaded_certificates": True}
+        automatic |= {"skip_certificates": custom} if custom else {}
         secure = {"automatic_https": automatic, "tls_connection_policies": [{}]}
         servers = {
             "secure": _server(served, settings.https_port) | secure,
@@ -136,7 +138,8 @@ def _listener(served: Served, port: int) -> Json:
 
 
 def _server(served: Served, port: int) -> Json:
-    sites = [route for site in served.sites for route in _site(served, site)]
+    """Of two routes that match the first is taken: a wildcard gets only what is no name of another app's."""
+    sites = sorted((route for site in served.sites for route in _site(served, site)), key=_is_wild)
     return _listener(served, port) | {
         "routes": [_refused(), *_api(served), *sites, _no_site()],
         "errors": {"routes": [_too_large(), _failure()]},
@@ -193,12 +196,17 @@ def _api(served: Served) -> list[Json]:
 
 
 def _site(served: Served, site: Site) -> list[Json]:
-    own = [host.name for host in site.hosts if host.redirect_to is None]
     routes = [_redirect(served.settings, host) for host in site.hosts if host.redirect_to is not None]
-    if own:
-        handle = {"handler": "subroute", "routes": _app(served.routes, site)}
-        routes.append({"@id": f"app-{site.app}", "match": [{"host": own}], "handle": [handle], "terminal": True})
+    own = [host.name for host in site.hosts if host.redirect_to is None]
+    for names in ([name for name in own if name[0] != "*"], [name for name in own if name[0] == "*"]):
+        if names:
+            handle = {"handler": "subroute", "routes": _app(served.routes, site)}
+            routes.append({"match": [{"host": names}], "handle": [handle], "terminal": True})
     return routes
+
+
+def _is_wild(route: Json) -> bool:
+    return str(route["match"][0]["host"][0]).startswith("*")
 
 
 def _redirect(settings: Ingress, host: Host) -> Json:

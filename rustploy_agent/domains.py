@@ -112,6 +112,25 @@ def _refuse_foreign(app: App, name: str, settings: Settings) -> None:
         raise _taken(app, name)
 
 
+def refuse_taken_address(app: str, settings: Settings) -> None:
+    """Conflict when the address that an app of this name would have by itself is a domain of another one."""
+    found = Domain.get_or_none(Domain.name == address(app, settings))
+    if found is not None and found.app.name != app:
+        raise Conflict(f"{found.name} is a domain of the app {found.app.name}; delete it first", code="domain_taken")
+
+
+def address(app: str, settings: Settings) -> str | None:
+    """The name below the base domain that an app of this name answers at, unless that is the API's."""
+    base = settings.ingress.base_domain
+    name = f"{app}.{base}"
+    return name if base and name != settings.api_domain else None
+
+
+def covers_addresses(name: str, settings: Settings) -> bool:
+    """Whether it is the wildcard below which all apps have their addresses."""
+    return name == f"*.{settings.ingress.base_domain}"
+
+
 def _taken(app: App, name: str) -> Conflict:
     own = Domain.select().where(Domain.name == name, Domain.app == app).exists()
     return Conflict(f"{name} belongs to {'this app already' if own else 'another app'}", code="domain_taken")

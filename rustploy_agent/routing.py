@@ -139,8 +139,7 @@ def _site(app: App, settings: Settings) -> Site | None:
     """None for an app that serves no HTTP or has no name to be asked for."""
     webs = [process for process in instances.wanted_of(app) if process.type == WEB]
     hosts = [_host(row, settings) for row in Domain.select().where(Domain.app == app).order_by(Domain.name)]
-    own = _own_name(app, settings, [host.name for host in hosts])
-    if own:
+    if own := _own_name(app, settings):
         hosts.insert(0, Host(own))
     if not webs or not hosts:
         return None
@@ -152,10 +151,10 @@ def _site(app: App, settings: Settings) -> Site | None:
     )
 
 
-def _own_name(app: App, settings: Settings, others: list[str]) -> str | None:
-    """Its name below the base domain, unless that is the API's or one of the `others`."""
-    name = f"{app.name}.{settings.ingress.base_domain}"
-    return name if settings.ingress.base_domain and name not in (settings.api_domain, *others) else None
+def _own_name(app: App, settings: Settings) -> str | None:
+    """Its name below the base domain, unless that is a domain already, of this app or of one that was first."""
+    name = domains.address(app.name, settings)
+    return None if Domain.select().where(Domain.name == name).exists() else name
 
 
 def urls(app: App, settings: Settings) -> list[str]:
@@ -163,7 +162,7 @@ def urls(app: App, settings: Settings) -> list[str]:
     if not settings.ingress.enabled or WEB not in instances.process_types(app):
         return []
     rows = list(Domain.select().where(Domain.app == app).order_by(Domain.name))
-    own = _own_name(app, settings, [row.name for row in rows])
+    own = _own_name(app, settings)
     names = [*([own] if own else []), *(row.name for row in rows if row.redirect_to is None)]
     return [caddy.origin(settings.ingress, name) for name in names]
 

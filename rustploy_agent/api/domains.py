@@ -42,6 +42,8 @@ def view(domain: Domain) -> dict[str, Any]:
 def create_domain(app_id: str) -> tuple[dict[str, Any], int]:
     app, fields = apps.find(app_id), body()
     name = fields.required("domain", domain_name, "")
+    if domains.covers_addresses(name, core().settings) and g.caller.apps is not None:
+        fields.problem("domain", "is for callers of the whole host: below it all apps have their addresses")
     tls, redirect_to = _tls(fields), fields.maybe("redirect_to", domain_name)
     complete(fields)
     trail.about(name)

@@ -212,6 +212,19 @@ def test_a_wildcard_and_an_international_name_serve_from_files_that_are_read_ane
     assert machine.http("DELETE", f"/api/v1/apps/{blog}/domains/*.wild.example.test").status == 204
 
 
+def test_a_wildcard_takes_no_visitors_from_another_app(site: Site, blog: str) -> None:
+    """Else whoever may give one app its domains reads what visitors send to the others."""
+    machine, other = site.machine, site.api.create("aaa", server("2"))
+    site.api.healthy(other)
+    pair = issue("*.example.test")
+    machine.write("/var/tmp/own.crt", pair.certificate)
+    add(site, other, "*.example.test", certificate=pair.certificate, private_key=pair.key)
+    free = ("https://lost.example.test/", "--cacert", "/var/tmp/own.crt")
+    machine.wait_for(lambda: site.visit(*free) == (200, "2"), 20, "the wildcard to be served")
+    assert site.visit("https://www.example.test/") == (200, "1")
+    site.api.delete(other)
+
+
 def test_www_leads_to_the_apex_over_https(site: Site, blog: str) -> None:
     add(site, blog, "example.test", redirect_to="www.example.test")
     site.wait_for_certificate(blog, "example.test")

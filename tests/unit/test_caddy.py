@@ -68,6 +68,15 @@ def test_instances_take_turns_and_one_that_is_alone_is_asked_as_before() -> None
     assert policies(SITE) == [("least_conn", 1)] * 2
 
 
+@pytest.mark.parametrize("redirect_to", [None, "example.org"])
+def test_a_wildcard_comes_after_the_names_of_all_apps(redirect_to: str | None) -> None:
+    """Else an app whose name sorts first takes the others' visitors with it."""
+    wild = (Host("a.example.org"), Host("*.example.org", redirect_to))
+    first = dataclasses.replace(SITE, app="aaa", hosts=wild)
+    found = hosts(servers(caddy.render(served(first, SITE, tls="off")))["plain"])
+    assert found == ["a.example.org", "blog.example.org", "*.example.org"]
+
+
 def test_nothing_that_a_deployment_changes_stands_in_it() -> None:
     """Both slots are there, chosen by a mark; a configuration per deployment would end every websocket of every app."""
     text = json.dumps(caddy.render(served(SITE, tls="off")))

@@ -78,6 +78,26 @@ class TestNamesThatAreTaken:
         for name in ("shop.apps.example.org", "blog.apps.example.org", "API.example.org"):
             assert admin.code("POST", f"/apps/{blog}/domains", {"domain": name}) == (409, "domain_taken")
 
+    def test_no_app_is_made_whose_address_another_one_has(self, admin: Client, blog: str) -> None:
+        """Else its visitors, with their passwords, come to the other one, at an address that the API shows for it."""
+        made = admin("POST", f"/apps/{blog}/domains", {"domain": "shop.apps.example.org"})
+        assert made.status_code == 201
+        assert admin.code("POST", "/apps", {"name": "shop"}) == (409, "domain_taken")
+        assert admin("GET", "/apps/shop").status_code == 404
+        admin("DELETE", f"/apps/{blog}/domains/shop.apps.example.org")
+        assert admin("POST", "/apps", {"name": "shop"}).status_code == 201
+
+    def test_the_wildcard_of_all_addresses_is_not_for_those_of_one_app(
+        self, admin: Client, api: Flask, blog: str
+    ) -> None:
+        """It would get the visitors of every app that is yet to come."""
+        wild = "*.apps.example.org"
+        own = issue(wild)
+        request = {"domain": wild, "certificate": own.certificate, "private_key": own.key}
+        restricted = Client(api, auth.create_token("ci", ["admin"], None, apps=[blog])[0])
+        assert fields(restricted("POST", f"/apps/{blog}/domains", request)) == ["domain"]
+        assert admin("POST", f"/apps/{blog}/domains", request).status_code == 201
+
     def test_others_beside_them_are_free(self, admin: Client, blog: str) -> None:
         for name in ("www.apps.example.org", "www.shop.apps.example.org", "apps.example.org"):
             assert admin("POST", f"/apps/{blog}/domains", {"domain": name}).status_code == 201
