@@ -1,6 +1,7 @@
 """The queue: one deployment per app at a time, a few overall, nothing lost at a crash.
 
-Deployments wait in SQLite; threads sleep on a condition and wake only when there is work or a retry is due.
+Deployments wait in SQLite; threads sleep on a condition and wake only when there is work or a retry is due. One thread
+more does rollbacks alone, so that nobody's way back waits for other apps' builds.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Worker:
         lock = threading.RLock()
         #: An app is free; and, for one of the worker's threads, there may be something to do.
         self._freed, self._work_came = threading.Condition(lock), threading.Condition(lock)
+        #: The same for the thread that does rollbacks alone, told only while all the others work.
+        self._rollback_came, self._idle = threading.Condition(lock), 0
         self._busy: set[str] = set()
         self._runs: dict[str, Run] = {}
         self._threads: list[threading.Thread] = []
@@ -45,15 +48,20 @@ class Worker:
 
     def start(self) -> None:
         for number in range(self._settings.concurrency):
-            thread = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            self._start_thread(f"worker-{number}", self._work_came)
+        self._start_thread("worker-rollbacks", self._rollback_came)
+
+    def _start_thread(self, name: str, came: threading.Condition) -> None:
+        thread = threading.Thread(target=self._work, args=(came,), name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def stop(self) -> None:
         """Nothing more is begun; returns when what is under way has ended."""
         with self._work_came:
             self._stopping = True
             self._work_came.notify_all()
+            self._rollback_came.notify_all()
         for thread in self._threads:
             thread.join()
         self._leftovers.stop()
@@ -65,7 +73,7 @@ class Worker:
     def wake(self) -> None:
         """One thread: all of them would look at once, and keep the one that finds something from working."""
         with self._work_came:
-            self._work_came.notify()
+            (self._work_came if self._idle else self._rollback_came).notify()
 
     def enqueue(self, deployment: Deployment) -> None:
         """Durable once it, or the transaction around it, has ended. A newer one supersedes those that wait."""
@@ -125,10 +133,10 @@ class Worker:
         with self._freed:
             self._busy.discard(app_id)
             self._freed.notify_all()
-            self._work_came.notify()
+            self.wake()
 
-    def _work(self) -> None:
-        while (deployment := self._take()) is not None:
+    def _work(self, came: threading.Condition) -> None:
+        while (deployment := self._take(came)) is not None:
             try:
                 run = self._end(deployment)
                 self.standby.ready(run.app, run.jobs, slot=run.deployment.status == "healthy")
@@ -155,31 +163,34 @@ class Worker:
                 log.error("the end of deployment %s cannot be recorded yet: %s", deployment.id, error)
                 time.sleep(RECORD_AGAIN_SECONDS)
 
-    def _take(self) -> Deployment | None:
+    def _take(self, came: threading.Condition) -> Deployment | None:
         """The oldest deployment that is due and whose app is free; sleeps until there is one, or the worker stops.
 
         Who takes one while others wait has another thread look after those.
         """
-        with self._work_came:
+        with came:
             while not self._stopping:
-                waiting: list[Deployment] = list(
-                    Deployment.select()
-                    .join(App)
-                    .where(Deployment.status.in_(WAITING), ~App.deleting)
-                    .order_by(Deployment.created_at_unix_ms, Deployment.id)
-                )
+                waiting = _waiting()
                 free = [one for one in waiting if one.app_id not in self._busy]
+                if came is self._rollback_came:
+                    free = [one for one in free if one.kind == "rollback"]
                 due = [one for one in free if one.not_before_unix_ms <= now_ms()]
                 for deployment in due:
                     if begin(deployment):
                         self._busy.add(deployment.app_id)
                         if len(waiting) > 1:
-                            self._work_came.notify()
+                            self.wake()
                         return deployment
                 pause = min((one.not_before_unix_ms for one in free if one not in due), default=None)
                 rest()
-                self._work_came.wait(None if pause is None else max(0.01, (pause - now_ms()) / 1000))
+                self._sleep(came, None if pause is None else max(0.01, (pause - now_ms()) / 1000))
         return None
+
+    def _sleep(self, came: threading.Condition, seconds: float | None) -> None:
+        others = came is self._work_came
+        self._idle += others
+        came.wait(seconds)
+        self._idle -= others
 
     def _end(self, deployment: Deployment) -> Run:
         run = Run(self._settings, self._systemd, self._applier, deployment.app, deployment, standby=self.standby)
@@ -219,6 +230,12 @@ class Worker:
             deployment.move(("deploying",), "failed", **told)
         if deployment.status == "failed":
             events.deployment_finished.send(deployment)
+
+
+def _waiting() -> list[Deployment]:
+    """Of all apps, the oldest first."""
+    found = Deployment.select().join(App).where(Deployment.status.in_(WAITING), ~App.deleting)
+    return list(found.order_by(Deployment.created_at_unix_ms, Deployment.id))
 
 
 def begin(deployment: Deployment) -> bool:

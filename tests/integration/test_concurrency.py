@@ -195,6 +195,24 @@ def test_the_queue_and_its_order_survive_a_killed_agent(api: Deployments) -> Non
     assert times == sorted(times)
 
 
+def test_a_rollback_does_not_wait_for_other_apps_builds(api: Deployments) -> None:
+    """Somebody's visitors get errors until it is done, and a build may take its whole deadline."""
+    api.create("backwards", {"index.html": "good"})
+    api.healthy("backwards")
+    api.commit("backwards", {"index.html": "bad"})
+    api.healthy("backwards")
+    slow = {name: "" for name in ("busy-1", "busy-2")}
+    for name in slow:
+        api.create(name, scripted(name, "sleep 300"), build_mode="script")
+        slow[name] = api.start(name)
+        api.wait_for_step(name, slow[name], "build")
+    api.healthy("backwards", "rollback")
+    assert api.get("backwards").body == "good"
+    assert {api.show(name, deployment)["step"] for name, deployment in slow.items()} == {"build"}
+    for name, deployment in slow.items():
+        _cancel(api, name, deployment)
+
+
 def _answers(api: Deployments) -> bool:
     try:
         return api.machine.http("GET", "/api/v1/health").status == 200

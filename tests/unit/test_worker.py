@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rustploy_agent import activation, environment, events, routes
+from rustploy_agent import activation, apps, environment, events, routes
 from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import Conflict
@@ -26,14 +26,16 @@ BUILD = "rustploy-build@blog.service"
 Deploy = Callable[..., Deployment]
 
 
+def importable(name: str, core: Core) -> App:
+    app = apps.create(name, core.settings, core.systemd, core.applier)
+    app.repository, app.source = {"clone_url": f"https://git.example.org/anna/{name}.git"}, {}
+    app.save()
+    return app
+
+
 @pytest.fixture
 def app(core: Core) -> App:
-    from rustploy_agent import apps
-
-    app = apps.create("blog", core.settings, core.systemd, core.applier)
-    App.update(repository={"clone_url": "https://git.example.org/anna/blog.git"}, source={}).execute()
-    found: App = App.get_by_id(app.id)
-    return found
+    return importable("blog", core)
 
 
 @pytest.fixture
@@ -309,6 +311,24 @@ def test_one_app_is_never_deployed_twice_at_once(core: Core, app: App, manager: 
         pass
     manager.gate.set()
     assert ended(first.id).status == ended(second.id).status == "healthy"
+
+
+def test_a_rollback_does_not_wait_for_other_apps_builds(core: Core, app: App, deploy: Deploy, manager: Manager) -> None:
+    """Somebody's visitors get errors meanwhile; a fetch or a build may take its whole deadline."""
+    first = deploy()
+    assert first.status == deploy(force_rebuild=True).status == "healthy"
+    manager.gate.clear()
+    slow = [Deployment(app=importable(f"slow{number}", core)) for number in range(core.settings.concurrency)]
+    for deployment in slow:
+        core.worker.enqueue(deployment)
+    for deployment in slow:
+        until(lambda which=deployment.id: Deployment.get_by_id(which).step == "fetch")
+    more = Deployment(app=importable("more", core))
+    core.worker.enqueue(more)
+    assert deploy(kind="rollback", target_release_id=first.release_id).status == "healthy"
+    assert Deployment.get_by_id(more.id).status == "queued"
+    manager.gate.set()
+    assert {ended(deployment.id).status for deployment in [*slow, more]} == {"healthy"}
 
 
 def test_an_app_s_environment_reaches_its_slot_and_nothing_else(core: Core, app: App, deploy: Deploy) -> None:
