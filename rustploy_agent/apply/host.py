@@ -107,13 +107,13 @@ class Host:
         """Names in a directory; none when it is not there."""
         return os.listdir(self.root + path) if os.path.isdir(self.root + path) else []
 
-    def owner(self, path: str) -> int | None:
-        """The user id of a directory; None when it is not there or something else."""
+    def directory(self, path: str) -> tuple[int, int] | None:
+        """(user id, permission bits) of a directory; None when it is not there or something else."""
         try:
             found = os.lstat(self.root + path)
         except FileNotFoundError:
             return None
-        return found.st_uid if stat.S_ISDIR(found.st_mode) else None
+        return (found.st_uid, stat.S_IMODE(found.st_mode)) if stat.S_ISDIR(found.st_mode) else None
 
 
 def sync(directory: str) -> None:

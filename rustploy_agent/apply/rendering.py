@@ -21,18 +21,22 @@ def drop_in_path(unit: str) -> str:
     return f"{UNITS}/{unit}.d/50-rustploy.conf"
 
 
+def build_user(name: str) -> str:
+    return f"rpb-{name}"
+
+
 def accounts(name: str) -> list[tuple[str, str, str]]:
     """(user, GECOS, home) of an app."""
     home = f"{STATE}/apps/{name}"
     return [
         (f"rp-{name}", f"rustploy app {name}", f"{home}/data"),
-        (f"rpb-{name}", f"rustploy build {name}", f"{home}/cache"),
+        (build_user(name), f"rustploy build {name}", f"{home}/cache"),
     ]
 
 
 def directories(name: str) -> list[tuple[str, str, str, str]]:
     """(path, mode, user, group) of an app."""
-    home, run, build = f"{STATE}/apps/{name}", f"rp-{name}", f"rpb-{name}"
+    home, run, build = f"{STATE}/apps/{name}", f"rp-{name}", build_user(name)
     return [
         (home, "0711", "root", "root"),
         (f"{home}/data", "0700", run, run),
@@ -95,5 +99,5 @@ def units(wish: dict[str, Any], app: dict[str, Any]) -> dict[str, str]:
         texts[f"rustploy-task@{name}.service"] = launched(wish, name, "task", task, slot)
     for kind, own in (("fetch", "mirror"), ("build", "cache")):
         binds = [f"BindReadOnlyPaths={home}/jobs", f"BindPaths={home}/slugs {home}/results {home}/{own}"]
-        texts[f"rustploy-{kind}@{name}.service"] = drop_in(wish, name, kind, f"rpb-{name}", binds, [])
+        texts[f"rustploy-{kind}@{name}.service"] = drop_in(wish, name, kind, build_user(name), binds, [])
     return texts

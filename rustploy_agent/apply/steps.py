@@ -69,16 +69,21 @@ def claim_accounts(host: Host, app: str) -> None:
         clear_half_removed(host, account)
 
 
-def is_provided(host: Host, app: str) -> bool:
-    directories = rendering.directories(app)
-    users = {name: host.user(name) for _, _, name, _ in directories}
-    return all((user := users[name]) and host.owner(path) == user.pw_uid for path, _, name, _ in directories)
+def is_provided(host: Host, app: str, *, usable: bool = False) -> bool:
+    """`usable`: nor has a build, which owns some of the directories, shut others or itself out of them."""
+    for path, mode, name, _ in rendering.directories(app):
+        user, found = host.user(name), host.directory(path)
+        if not user or not found or found[0] != user.pw_uid:
+            return False
+        if usable and name == rendering.build_user(app) and found[1] != int(mode, 8):
+            return False
+    return True
 
 
 def provide(host: Host, apps: set[str]) -> None:
     """Users and directories for these apps; apps that are not named keep theirs."""
     before = known(host)
-    if apps <= before and all(is_provided(host, app) for app in apps):
+    if apps <= before and all(is_provided(host, app, usable=True) for app in apps):
         return
     host.write(SYSUSERS, rendering.sysusers(sorted(before | apps)))
     host.write(TMPFILES, rendering.tmpfiles(sorted(before | apps)))

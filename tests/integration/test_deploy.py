@@ -216,6 +216,20 @@ def test_a_repository_nothing_can_build_says_what_would_do(api: Deployments) -> 
     assert "requirements.txt" in about["last_error"]
 
 
+@pytest.mark.parametrize("directory", ["results", "cache"])
+def test_a_build_that_shuts_its_own_directories_fails_once(api: Deployments, directory: str) -> None:
+    """They belong to its user; else one wrong line of a build leaves an app that only root can deploy again."""
+    path = f"/var/lib/rustploy/apps/shut/{directory}"
+    api.create("shut", scripted("one", f"chmod 0 {path}"), build_mode="script")
+    before = api.machine.run(["stat", "--format=%A %U:%G", path]).stdout
+    first = api.wait("shut", api.start("shut"))
+    api.commit("shut", {"build.sh": "true\n"})
+    second = api.wait("shut", api.start("shut", force_rebuild=True))
+    assert "healthy" in (first["status"], second["status"])
+    api.healthy("shut", force_rebuild=True)
+    assert api.machine.run(["stat", "--format=%A %U:%G", path]).stdout == before
+
+
 def test_a_failed_deployment_is_no_obstacle_for_the_next(api: Deployments, serving: str) -> None:
     """Else one bad commit needs an operator."""
     api.commit(serving, {"Procfile": "web: exit 1\n"})

@@ -89,10 +89,11 @@ class Fake(Host):
 
     def _tmpfiles(self, file: str) -> None:
         for line in self.read(file).splitlines()[1:]:
-            kind, path, _, user, _, age = line.split()
+            kind, path, mode, user, _, age = line.split()
             assert (kind, age) == ("d", "-")
             Path(self.root + path).mkdir(parents=True, exist_ok=True)
             os.chown(self.root + path, self.uids[user], -1)
+            Path(self.root + path).chmod(int(mode, 8))
 
     def userdel(self, name: str) -> None:
         del self.users[name]
@@ -249,6 +250,25 @@ def test_a_second_run_writes_nothing_and_runs_nothing(host: Fake) -> None:
     host.apply(desired(BLOG))
     assert host.commands == []
     assert {path: path.lstat().st_ino for path in Path(host.root).rglob("*") if "result" not in path.name} == before
+
+
+@pytest.mark.parametrize("directory", ["results", "cache", "mirror"])
+def test_permissions_that_a_build_took_away_come_back(host: Fake, directory: str) -> None:
+    """They are the build user's own; without them no later deployment of the app could be built or read."""
+    host.apply(desired(BLOG))
+    path = Path(f"{host.root}{rendering.STATE}/apps/blog/{directory}")
+    before = path.stat().st_mode
+    path.chmod(0)
+    assert host.apply(desired(BLOG))["apps"]["blog"]["ok"]
+    assert path.stat().st_mode == before
+
+
+def test_permissions_that_an_app_gives_its_own_data_are_its_own_affair(host: Fake) -> None:
+    """Else an app that keeps changing them makes every deployment on the host wait for the tools."""
+    host.apply(desired(BLOG))
+    Path(f"{host.root}{rendering.STATE}/apps/blog/data").chmod(0o750)
+    host.apply(desired(BLOG))
+    assert host.commands == []
 
 
 def test_a_new_deployment_reloads_and_makes_no_users(host: Fake) -> None:
