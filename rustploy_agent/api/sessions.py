@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Response, g, jsonify, request
@@ -17,6 +20,9 @@ from rustploy_agent.throttle import Throttle
 
 resource = Resource("sessions", __name__)
 throttle = Throttle()
+#: Logins under way: one password is looked at at a time, and who waits for his turn holds one of the API's threads.
+PLACES = 3
+places = threading.BoundedSemaphore(PLACES)
 #: The cookie goes with requests to the API only, so an app on another port sees it only where it asks to.
 PATH = "/api/v1"
 
@@ -34,19 +40,35 @@ def login() -> Response:
     email, password = fields.required("email", text, "").lower(), fields.required("password", passwords.given, "")
     complete(fields)
     address = client()
-    pause = throttle.attempt(email, address)
+    with _place():
+        user = _who(email, password, address)
+    return _logged_in(user, address)
+
+
+@contextlib.contextmanager
+def _place() -> Iterator[None]:
+    """Taken before the try is counted: whom strangers crowd out has not failed."""
+    if not places.acquire(blocking=False):
+        raise TooManyRequests("too many logins are under way; try again in 1 s", retry_after=1)
+    try:
+        yield
+    finally:
+        places.release()
+
+
+def _who(email: str, password: str, address: str) -> User:
+    pause = math.ceil(throttle.attempt(email, address))
     if pause:
-        raise TooManyRequests(
-            f"too many failed logins; try again in {math.ceil(pause)} s", retry_after=math.ceil(pause)
-        )
-    user = User.get_or_none(User.email == email)
-    if not passwords.verify(user.password_hash if user else None, password):
+        raise TooManyRequests(f"too many failed logins; try again in {pause} s", retry_after=pause)
+    user: User | None = User.get_or_none(User.email == email)
+    right = passwords.verify(user.password_hash if user else None, password)
+    if user is None or not right:
         raise Unauthorized("e-mail or password is wrong", code="invalid_credentials")
     throttle.succeeded(email, address)
     if passwords.outdated(user.password_hash):
         renewed = passwords.hash_password(password)
         User.update(password_hash=renewed).where(User.password_hash == user.password_hash).execute()
-    return _logged_in(user, address)
+    return user
 
 
 def _logged_in(user: User, address: str) -> Response:

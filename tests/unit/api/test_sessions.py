@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 
 import pytest
 from flask import Flask
 
-from rustploy_agent import auth, sessions
+from rustploy_agent import auth, passwords, sessions
 from rustploy_agent.api import sessions as view
 from rustploy_agent.models import Session, User, database
 from rustploy_agent.throttle import FREE, Throttle
 from tests.unit.api.conftest import Client
+from tests.unit.waiting import until
 
 COOKIE = "rustploy_session"
 
@@ -176,6 +178,29 @@ FOREIGN = [
     {"Origin": "http://["},
     {"Origin": "http://localhost:x"},
 ]
+
+
+def test_logins_never_hold_all_threads(api: Flask, password: str) -> None:
+    """Else strangers with many addresses and accounts shut everybody out of the API, for a password takes a while."""
+    codes: list[tuple[int, str]] = []
+
+    def try_once(number: int) -> None:
+        stranger, body = Client(api, ""), {"email": f"{number}@example.org", "password": "wrong"}
+        codes.append(stranger.code("POST", "/auth/login", body, headers={}))
+
+    waiting = [threading.Thread(target=try_once, args=(number,)) for number in range(view.PLACES)]
+    with passwords._one_at_a_time:
+        for thread in waiting:
+            thread.start()
+        until(lambda: not view.places._value)
+        one_more = Client(api, "")(
+            "POST", "/auth/login", {"email": "admin@localhost", "password": password}, headers={}
+        )
+        assert (one_more.status_code, one_more.headers["Retry-After"]) == (429, "1")
+    for thread in waiting:
+        thread.join()
+    assert codes == [(401, "invalid_credentials")] * view.PLACES
+    login(Client(api, ""), password)
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
