@@ -121,7 +121,7 @@ def delete(app: App, settings: Settings, systemd: Systemd, applier: Applier, wor
             worker.cancel(deployment)
         except Conflict:
             log.info("deployment %s ended before it could be cancelled", deployment.id)
-    with worker.hold(app.id, HOLD_SECONDS + STOP_SECONDS):
+    with worker.hold(app.id, HOLD_SECONDS + STOP_SECONDS, interrupt=True):
         remove(app, settings, systemd, applier)
 
 

@@ -19,7 +19,7 @@ FIRST_SECONDS, LONGEST_SECONDS = 5.0, 600.0
 class Leftovers:
     """`hold` keeps deployments of an app from beginning while something is done here."""
 
-    def __init__(self, hold: Callable[[str, float], AbstractContextManager[None]]) -> None:
+    def __init__(self, hold: Callable[[str, float], AbstractContextManager[object]]) -> None:
         self._hold = hold
         self._timers: dict[str, threading.Timer] = {}
 

@@ -5,6 +5,8 @@ What is stopped stays so, over reboots and restarts of the agent, until it is st
 
 from __future__ import annotations
 
+from threading import Event
+
 from rustploy_agent import activation, apps, instances, readiness, routes
 from rustploy_agent.clock import now_ms
 from rustploy_agent.core import Core
@@ -17,8 +19,8 @@ HOLD_SECONDS = 30
 
 def start(app: App, core: Core) -> App:
     """Answers when it is healthy; one that does not get so is stopped again."""
-    with core.worker.hold(app.id, HOLD_SECONDS):
-        run, release = _active(app, core)
+    with core.worker.hold(app.id, HOLD_SECONDS) as interrupted:
+        run, release = _active(app, core, interrupted)
         slot = str(run.app.active_slot)
         try:
             activation.launch(run, release, slot)
@@ -33,9 +35,12 @@ def start(app: App, core: Core) -> App:
 
 
 def stop(app: App, core: Core) -> App:
-    """Noted first: what a crash leaves running is stopped at the next start of the agent."""
-    with core.worker.hold(app.id, HOLD_SECONDS):
-        run, _ = _active(app, core)
+    """Noted first: what a crash leaves running is stopped at the next start of the agent.
+
+    A start, restart or change of scale that still waits for the app's health gives way.
+    """
+    with core.worker.hold(app.id, HOLD_SECONDS, interrupt=True) as interrupted:
+        run, _ = _active(app, core, interrupted)
         _note(run.app, stopped=True)
         routes.close(core.settings.paths.routes, app.name)
         for slot in instances.SLOTS:  # the other one's units may wait for the next deployment
@@ -48,8 +53,8 @@ def restart(app: App, core: Core) -> App:
 
     Those with a body get 502 meanwhile: Caddy reads it once, so it cannot try again.
     """
-    with core.worker.hold(app.id, HOLD_SECONDS):
-        run, release = _active(app, core)
+    with core.worker.hold(app.id, HOLD_SECONDS) as interrupted:
+        run, release = _active(app, core, interrupted)
         if run.app.stopped:
             raise Conflict("the app is stopped; start it", code="app_stopped")
         try:
@@ -59,19 +64,19 @@ def restart(app: App, core: Core) -> App:
     return again(app)
 
 
-def _active(app: App, core: Core) -> tuple[Run, Release]:
-    run, release = situation(app, core)
+def _active(app: App, core: Core, interrupted: Event) -> tuple[Run, Release]:
+    run, release = situation(app, core, interrupted)
     if release is None:
         raise Conflict("the app has no release yet; deploy it", code="no_release")
     return run, release
 
 
-def situation(app: App, core: Core) -> tuple[Run, Release | None]:
+def situation(app: App, core: Core, interrupted: Event) -> tuple[Run, Release | None]:
     """What serves, if anything does. Read anew: a deployment may have ended while this waited for it."""
     app = again(app)
     release = Release.get_or_none(Release.id == app.active_release_id)
     deployment = Deployment.serving(app) or Deployment(app=app)
-    return Run(core.settings, core.systemd, core.applier, app, deployment), release
+    return Run(core.settings, core.systemd, core.applier, app, deployment, cancelled=interrupted), release
 
 
 def _note(app: App, *, stopped: bool) -> None:
@@ -84,4 +89,6 @@ def again(app: App) -> App:
 
 
 def failed(error: DeploymentFailed) -> AgentError:
+    if error.code == "cancelled":
+        return Conflict("the app was stopped or removed meanwhile", code="app_stopped")
     return Conflict(error.message, code=error.code)

@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 def scale(app: App, numbers: dict[str, int], core: Core) -> App:
     """All or nothing. Answers when the new instances are healthy and serve, and those that leave have ended."""
     refuse_unknown(app, numbers)
-    with core.worker.hold(app.id, HOLD_SECONDS):
-        run, release = situation(app, core)
+    with core.worker.hold(app.id, HOLD_SECONDS) as interrupted:
+        run, release = situation(app, core, interrupted)
         refuse_unknown(run.app, numbers)
         _grow(run, release, numbers)
         _commit(run, numbers)

@@ -50,7 +50,7 @@ class Standby:
     """`hold` keeps deployments of an app from beginning while its units are stopped."""
 
     def __init__(
-        self, settings: Settings, systemd: Systemd, hold: Callable[[str, float], AbstractContextManager[None]]
+        self, settings: Settings, systemd: Systemd, hold: Callable[[str, float], AbstractContextManager[object]]
     ) -> None:
         self._settings, self._systemd, self._hold = settings, systemd, hold
         self._lock = threading.Lock()

@@ -40,6 +40,8 @@ class Worker:
         #: The same for the thread that does rollbacks alone, told only while all the others work.
         self._rollback_came, self._idle = threading.Condition(lock), 0
         self._busy: set[str] = set()
+        #: Set for who holds an app, to have it end what it does.
+        self._holders: dict[str, threading.Event] = {}
         self._runs: dict[str, Run] = {}
         self._threads: list[threading.Thread] = []
         self._stopping = False
@@ -116,22 +118,30 @@ class Worker:
             run.cancelled.set()
 
     @contextlib.contextmanager
-    def hold(self, app_id: str, seconds: float) -> Iterator[None]:
-        """Keeps deployments of an app from beginning; Conflict when one does not end in time."""
+    def hold(self, app_id: str, seconds: float, *, interrupt: bool = False) -> Iterator[threading.Event]:
+        """Keeps deployments of an app from beginning; Conflict when one does not end in time.
+
+        With `interrupt`, who holds it now is to end early: what this yields is set then.
+        """
+        interrupted = threading.Event()
         with self._freed:
+            if interrupt and app_id in self._holders:
+                self._holders[app_id].set()
             if not self._freed.wait_for(lambda: app_id not in self._busy, seconds):
                 raise Conflict(
                     "a deployment of this app is under way; wait for it or cancel it", code="deployment_in_progress"
                 )
             self._busy.add(app_id)
+            self._holders[app_id] = interrupted
         try:
-            yield
+            yield interrupted
         finally:
             self._release(app_id)
 
     def _release(self, app_id: str) -> None:
         with self._freed:
             self._busy.discard(app_id)
+            self._holders.pop(app_id, None)
             self._freed.notify_all()
             self.wake()
 

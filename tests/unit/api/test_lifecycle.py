@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from rustploy_agent.settle import settle
 from tests.unit.api.conftest import Client
 from tests.unit.caddy import Caddy
 from tests.unit.manager import Manager
-from tests.unit.waiting import ended
+from tests.unit.waiting import ended, until
 
 UNIT = "rustploy-app@blog-web-a.service"
 pytestmark = pytest.mark.processes
@@ -64,6 +65,32 @@ def test_a_restart_starts_the_same_release_anew(deployer: Client, deployed: str,
     assert shown["active_release"]["version"] == 1 and ("restart", UNIT) in manager.calls
     deployer("POST", f"/apps/{deployed}/stop")
     assert deployer.code("POST", f"/apps/{deployed}/restart") == (409, "app_stopped")
+
+
+@pytest.mark.parametrize("what", ["start", "restart", "scale"])
+@pytest.mark.parametrize("wish", ["stop", "delete"])
+def test_what_waits_for_an_unhealthy_app_gives_way(
+    admin: Client, deployed: str, manager: Manager, what: str, wish: str
+) -> None:
+    """Else nobody can stop or delete an app whose health check may take an hour, which its repository decides."""
+    answers: list[tuple[int, str]] = []
+    asked = {
+        "start": ("POST", f"/apps/{deployed}/start", None),
+        "restart": ("POST", f"/apps/{deployed}/restart", None),
+        "scale": ("PATCH", f"/apps/{deployed}/scale", {"web": 2}),
+    }
+    if what == "start":
+        admin("POST", f"/apps/{deployed}/stop")
+    manager.instead = {"web-a": "answer 500", "web-a2": "answer 500"}
+    begun = len(manager.calls)
+    waiting = threading.Thread(target=lambda: answers.append(admin.code(*asked[what])))
+    waiting.start()
+    until(lambda: any(verb in ("start", "restart") and "rustploy-app" in name for verb, name in manager.calls[begun:]))
+    answer = admin("DELETE", f"/apps/{deployed}") if wish == "delete" else admin("POST", f"/apps/{deployed}/stop")
+    assert answer.status_code == (204 if wish == "delete" else 200)
+    waiting.join(10)
+    assert answers == [(409, "app_stopped")]
+    assert not [name for name in manager.running() if name.startswith("rustploy-app")]
 
 
 def test_a_deployment_starts_a_stopped_app(admin: Client, deployed: str, core: Core) -> None:
