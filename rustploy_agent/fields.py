@@ -73,7 +73,7 @@ class Fields:
                 parse_key(key)
                 found[key] = None if value is None else parse(value)
             except ValueError as error:
-                self.problem(_shown(key), str(error))
+                self.problem(shown(key), str(error))
         return found
 
     def given(self, key: str) -> bool:
@@ -94,7 +94,7 @@ class Fields:
         known = ", ".join(sorted(self._read))
         for key in self._values:
             if key not in self._read:
-                self.problem(_shown(key), self._unknown(_shown(key), known))
+                self.problem(shown(key), self._unknown(shown(key), known))
                 self._read.add(key)
         return self.problems
 
@@ -104,9 +104,15 @@ class Fields:
         return f"is not a known key{nested}; known are: {known}"
 
 
-def _shown(key: object) -> str:
-    """A key may spell a lone surrogate, which can be neither stored nor sent."""
-    return str(key)[:100].encode("utf-8", "replace").decode()
+def shown(value: object) -> str:
+    """What was given, in a message. It may spell a lone surrogate, which can be neither stored nor sent, or be a number
+    with more digits than Python writes out.
+    """
+    try:
+        text = str(value)
+    except ValueError:
+        text = f"a large {type(value).__name__}"
+    return text[:100].encode("utf-8", "replace").decode()
 
 
 def text(value: object, *, longest: int = 1024) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rustploy_agent.errors import Detail, InvalidManifest
-from rustploy_agent.fields import Fields, boolean, integer
+from rustploy_agent.fields import Fields, boolean, integer, shown
 from rustploy_agent.names import HEALTHCHECK, app_name, build_mode, command, git_ref, process_type
 
 LARGEST, DEEPEST = 64 * 1024, 20
@@ -95,7 +95,7 @@ def _checked(where: str, parser: Any, value: object) -> str:
     try:
         return str(parser(value))
     except ValueError as error:
-        raise _invalid(where, f"{str(value)[:60]!r} {error}") from None
+        raise _invalid(where, f"{shown(value)!r} {error}") from None
 
 
 def _refuse_bombs(events: Iterator[Any], name: str) -> None:

@@ -58,6 +58,14 @@ def test_a_refusal_keeps_its_code_and_whether_it_may_heal(tmp_path: Path, accoun
     assert (caught.value.code, caught.value.retryable) == ("host_unreachable", True)
 
 
+def test_no_build_has_itself_tried_again(tmp_path: Path, accounts: None) -> None:
+    """It decides what its result says; each try holds one of few places for as long as a build may take."""
+    refusal = JOB | {"ok": False, "code": "build_failed", "message": "once more", "retryable": True}
+    with pytest.raises(DeploymentFailed) as caught:
+        read(tmp_path, refusal, "build")
+    assert not caught.value.retryable
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -99,6 +99,12 @@ def test_a_key_that_is_no_text_is_told_in_text_that_can_be_stored() -> None:
     caught.value.details[0].field.encode("utf-8")
 
 
+def test_a_command_that_is_a_number_of_many_digits_is_refused() -> None:
+    """Python does not write such a number out; the message about it once ended the deployment as an internal error."""
+    with pytest.raises(InvalidManifest, match="must be a string"):
+        manifest.processes(f"default_process_types: {{web: 0x{'f' * 6000}}}", None, None)
+
+
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.sampled_from(MISFITS))
 trees = st.recursive(
     scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["version", "app"]), inner)
