@@ -63,10 +63,14 @@ def clear_half_removed(host: Host, account: str) -> None:
             host.run(f"/usr/sbin/{tool}")
 
 
-def claim_accounts(host: Host, app: str) -> None:
+def claim_accounts(host: Host, app: str, taken: set[str]) -> None:
+    """`taken` are the apps that have theirs. A wish names no more than so many, but others may be named in each run."""
+    if app not in taken and len(taken) >= wish.MOST_APPS:
+        raise Refused(f"there are {wish.MOST_APPS} apps already, which is as many as there can be")
     check_accounts(host, app)
     for account, _, _ in rendering.accounts(app):
         clear_half_removed(host, account)
+    taken.add(app)
 
 
 def is_provided(host: Host, app: str, *, usable: bool = False) -> bool:
@@ -162,7 +166,8 @@ def fulfil(host: Host, desired: dict[str, Any]) -> dict[str, Any]:
     """Make the machine as wished; what came of it, by app."""
     refused: dict[str, str] = {}
     apps = {app["name"]: app for app in wish.checked(desired, refused)}
-    names = each(apps, refused, lambda name: claim_accounts(host, name))
+    taken = known(host)
+    names = each(apps, refused, lambda name: claim_accounts(host, name, taken))
     provide(host, set(names))
     before = rendered(host)
 

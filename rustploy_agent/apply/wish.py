@@ -60,6 +60,8 @@ def record(required: dict[str, Check], optional: dict[str, Check] | None = None)
     return check
 
 
+#: An app takes two of the 900 ids that Debian has for system users.
+MOST_APPS = 400
 NAME = text(r"(?!.*--)[a-z](?:[a-z0-9-]{0,25}[a-z0-9])?")
 UUID = text(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SLOT = record({"port": maybe(integer(1024, 65535)), "deployment_id": maybe(UUID)})
@@ -80,7 +82,11 @@ APP = record(
 )
 PORTS = record({"first": integer(1, 65535), "last": integer(1, 65535)})
 WISH = record(
-    {"version": integer(1, 1), "apps": several(lambda app, where: app, 400), "remove_apps": several(NAME, 400)},
+    {
+        "version": integer(1, 1),
+        "apps": several(lambda app, where: app, MOST_APPS),
+        "remove_apps": several(NAME, MOST_APPS),
+    },
     {"deny_ports": several(PORTS, 16)},
 )
 

@@ -252,6 +252,17 @@ def test_a_second_run_writes_nothing_and_runs_nothing(host: Fake) -> None:
     assert {path: path.lstat().st_ino for path in Path(host.root).rglob("*") if "result" not in path.name} == before
 
 
+def test_there_are_no_more_apps_than_user_ids_over_all_runs(host: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an agent that was taken over leaves no id for the users of other packages, with a few names in each run."""
+    monkeypatch.setattr(wish, "MOST_APPS", 2)
+    host.apply(desired(app("one"), app("two")))
+    answer = host.apply(desired(app("two"), app("three")))["apps"]
+    assert answer["two"]["ok"] and "as many as there can be" in answer["three"]["error"]
+    assert "rp-three" not in host.users
+    host.apply(desired(remove_apps=["one"]))
+    assert host.apply(desired(app("three")))["apps"]["three"]["ok"]
+
+
 @pytest.mark.parametrize("directory", ["results", "cache", "mirror"])
 def test_permissions_that_a_build_took_away_come_back(host: Fake, directory: str) -> None:
     """They are the build user's own; without them no later deployment of the app could be built or read."""
