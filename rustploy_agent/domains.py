@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import peewee
 
 from rustploy_agent import certificates, vault
-from rustploy_agent.certificates import Unusable
+from rustploy_agent.certificates import Certificate, Unusable
 from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import Conflict, InvalidRequest, NotFound
@@ -42,9 +42,12 @@ def _unknown(key: str) -> NotFound:
     return NotFound(f"the app has no domain {key!r}", code="domain_not_found")
 
 
-def add(app: App, identity: str, name: str, tls: Tls, redirect_to: str | None, settings: Settings) -> Domain:
+def add(
+    app: App, identity: str, name: str, tls: Tls, redirect_to: str | None, settings: Settings, *, confined: bool = False
+) -> Domain:
+    """`confined`: for a caller who is not for the whole host, as in `change`."""
     _refuse_foreign(app, name, settings)
-    _check_tls(name, tls)
+    _check_tls(app, name, tls, settings, confined)
     domain = Domain(id=identity, app=app, name=name)
     _set_tls(domain, tls, settings)
     try:
@@ -61,10 +64,12 @@ def add(app: App, identity: str, name: str, tls: Tls, redirect_to: str | None, s
     return domain
 
 
-def change(domain: Domain, tls: Tls | None, redirect: dict[str, str | None], settings: Settings) -> Domain:
+def change(
+    domain: Domain, tls: Tls | None, redirect: dict[str, str | None], settings: Settings, *, confined: bool = False
+) -> Domain:
     """What `tls` and `redirect` (its `redirect_to`, or nothing) do not say stays, as somebody may just have made it."""
     if tls is not None:
-        _check_tls(domain.name, tls)
+        _check_tls(domain.app, domain.name, tls, settings, confined)
     with database.atomic("IMMEDIATE"):
         found: Domain | None = Domain.get_or_none(Domain.id == domain.id)
         if found is None:
@@ -144,7 +149,7 @@ def _check_redirect(app: App, name: str, target: str | None) -> None:
         raise InvalidRequest.field("redirect_to", "must be another domain of this app that does not redirect itself")
 
 
-def _check_tls(name: str, tls: Tls) -> None:
+def _check_tls(app: App, name: str, tls: Tls, settings: Settings, confined: bool) -> None:
     if tls.mode == MANAGED:
         if name.startswith("*."):
             raise InvalidRequest.field("tls_mode", "must be custom for a wildcard: managed ones are for one name")
@@ -153,9 +158,22 @@ def _check_tls(name: str, tls: Tls) -> None:
     names = ("cert_path", "key_path") if pair else ("certificate", "private_key")
     fields = dict(zip(("certificate", "key"), names, strict=True))
     try:
-        certificates.check(name, *(pair or (str(tls.certificate), str(tls.private_key))))
+        found = certificates.check(name, *(pair or (str(tls.certificate), str(tls.private_key))))
+        if confined:
+            _refuse_others_names(app, name, found, settings)
     except Unusable as error:
         raise InvalidRequest.field(fields[error.field], error.problem, code=error.code) from None
+
+
+def _refuse_others_names(app: App, name: str, certificate: Certificate, settings: Settings) -> None:
+    """Caddy takes any certificate that names who is asked for, so one app's could be shown to another's visitors."""
+    plain = name.removeprefix("www.").removeprefix("*.")
+    for one in certificate.names:
+        holder = Domain.get_or_none(Domain.name == one)
+        of_the_host = one == settings.api_domain or one.partition(".")[2] == settings.ingress.base_domain
+        akin = one in (plain, f"www.{plain}") and not of_the_host
+        if one != name and (holder.app_id != app.id if holder else not akin):
+            raise Unusable("certificate", f"is also for {one}, which is no domain of this app; add that first")
 
 
 def _set_tls(domain: Domain, tls: Tls, settings: Settings) -> None:

@@ -40,9 +40,9 @@ def view(domain: Domain) -> dict[str, Any]:
 
 @resource.route("/apps/<app_id>/domains", methods=["POST"], scope="admin", manner=Manner(idempotent=True))
 def create_domain(app_id: str) -> tuple[dict[str, Any], int]:
-    app, fields = apps.find(app_id), body()
+    app, fields, settings = apps.find(app_id), body(), core().settings
     name = fields.required("domain", domain_name, "")
-    if domains.covers_addresses(name, core().settings) and g.caller.apps is not None:
+    if domains.covers_addresses(name, settings) and _confined():
         fields.problem("domain", "is for callers of the whole host: below it all apps have their addresses")
     tls, redirect_to = _tls(fields), fields.maybe("redirect_to", domain_name)
     complete(fields)
@@ -50,7 +50,7 @@ def create_domain(app_id: str) -> tuple[dict[str, Any], int]:
     identity = intended_id() or new_id()
     domain = Domain.get_or_none(Domain.id == identity)
     if domain is None:
-        domain = domains.add(app, identity, name, tls or Tls(MANAGED), redirect_to, core().settings)
+        domain = domains.add(app, identity, name, tls or Tls(MANAGED), redirect_to, settings, confined=_confined())
     core().routing.update()
     return view(domain), 201
 
@@ -77,7 +77,7 @@ def change_domain(app_id: str, domain_id: str) -> dict[str, Any]:
     tls, target = _tls(fields), fields.maybe("redirect_to", domain_name)
     complete(fields)
     redirect = {"redirect_to": target} if fields.given("redirect_to") else {}
-    domain = domains.change(domain, tls, redirect, core().settings)
+    domain = domains.change(domain, tls, redirect, core().settings, confined=_confined())
     core().domain_states.forget(domain)
     core().routing.update()
     return view(domain)
@@ -101,6 +101,11 @@ def verify_domain(app_id: str, domain_id: str) -> dict[str, Any]:
     return view(domain)
 
 
+def _confined() -> bool:
+    """Whether the caller is for certain apps only."""
+    return g.caller.apps is not None
+
+
 def _tls(fields: Fields) -> Tls | None:
     """None when the request says nothing of certificates."""
     mode = fields.maybe("tls_mode", one_of(MANAGED, CUSTOM))
@@ -109,7 +114,7 @@ def _tls(fields: Fields) -> Tls | None:
     given = [key for key in (*FILES, *UPLOAD) if key in fields]
     if mode is None and not given:
         return None
-    if set(given) & set(FILES) and g.caller.apps is not None:
+    if set(given) & set(FILES) and _confined():
         fields.problem(given[0], "is for callers of the whole host: files of the host may belong to other apps")
     if mode == MANAGED and given:
         fields.problem("tls_mode", f"must be custom where {given[0]} is given")

@@ -98,6 +98,13 @@ class TestNamesThatAreTaken:
         assert fields(restricted("POST", f"/apps/{blog}/domains", request)) == ["domain"]
         assert admin("POST", f"/apps/{blog}/domains", request).status_code == 201
 
+    def test_a_certificate_for_one_is_not_for_those_of_one_app(self, admin: Client, api: Flask, blog: str) -> None:
+        name = "www.shop.apps.example.org"
+        own = issue(name, "shop.apps.example.org")
+        request = {"domain": name, "certificate": own.certificate, "private_key": own.key}
+        restricted = Client(api, auth.create_token("ci", ["admin"], None, apps=[blog])[0])
+        assert fields(restricted("POST", f"/apps/{blog}/domains", request)) == ["certificate"]
+
     def test_others_beside_them_are_free(self, admin: Client, blog: str) -> None:
         for name in ("www.apps.example.org", "www.shop.apps.example.org", "apps.example.org"):
             assert admin("POST", f"/apps/{blog}/domains", {"domain": name}).status_code == 201
@@ -107,6 +114,35 @@ def test_a_token_for_some_apps_may_not_use_files_of_the_host(admin: Client, api:
     restricted = Client(api, auth.create_token("ci", ["admin"], None, apps=[blog])[0])
     request = {"domain": NAME, "cert_path": "/etc/ssl/c.pem", "key_path": "/etc/ssl/k.pem"}
     assert fields(restricted("POST", f"/apps/{blog}/domains", request)) == ["cert_path"]
+
+
+@pytest.mark.parametrize(
+    ("more", "right"),
+    [
+        (("example.org",), True),
+        (("*.example.org",), False),
+        (("shop.example.com",), False),
+        (("own.example.com",), True),
+        (("taken.example.com",), False),
+    ],
+)
+def test_a_token_for_some_apps_gives_no_certificate_for_others_names(
+    admin: Client, api: Flask, blog: str, more: tuple[str, ...], right: bool
+) -> None:
+    """The ingress takes any that names who is asked for, so visitors of another app, or of one to come, were warned."""
+    shop = admin("POST", "/apps", {"name": "shop"}).get_json()["id"]
+    for app, name in ((blog, "own.example.com"), (shop, "taken.example.com")):
+        assert admin("POST", f"/apps/{app}/domains", {"domain": name}).status_code == 201
+    request = upload(issue(NAME, *more))
+    restricted = Client(api, auth.create_token("ci", ["admin"], None, apps=[blog])[0])
+    answer = restricted("POST", f"/apps/{blog}/domains", request)
+    if right:
+        assert answer.status_code == 201, answer.get_json()
+        return
+    assert fields(answer) == ["certificate"]
+    assert admin("POST", f"/apps/{blog}/domains", request).status_code == 201
+    del request["domain"]
+    assert fields(restricted("PATCH", f"/apps/{blog}/domains/{NAME}", request)) == ["certificate"]
 
 
 class TestCertificates:
