@@ -11,11 +11,13 @@ from rustploy_agent import units
 
 #: One answer holds no more than so many characters, whatever number of lines was asked for.
 LONGEST_ANSWER = 4 * 1024 * 1024
+#: Bytes of a line, the rest is left out; what writes to journald's socket may make one of a hundred MiB.
 LONGEST_LINE = 64 * 1024
 #: Terminal control sequences of build tools say nothing in a log.
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 #: journald's own message that a service wrote faster than its limit allows (SD_MESSAGE_JOURNAL_DROPPED).
 DROPPED = "a596d6fe7bfa4994828e72309e95d61e"
+CUT = "[the rest of this line is left out here; journalctl has it]"
 LEFT_OUT = "[older lines are left out here; journalctl RUSTPLOY_DEPLOYMENT=<id> has them all]"
 
 
@@ -211,6 +213,7 @@ def _open() -> Any:
     from systemd import journal
 
     reader = journal.Reader(flags=journal.LOCAL_ONLY | journal.SYSTEM_ONLY)
+    reader.data_threshold = LONGEST_LINE + 1024  # so much, at least, of what is compressed is unpacked
     reader.fileno()  # from here on it notices files that are rotated, added or removed
     return reader
 
@@ -222,17 +225,20 @@ def _entry(reader: Any) -> _Entry:
 
 
 def _line(reader: Any) -> str:
-    text = _field(reader, "MESSAGE")
-    if len(text) > LONGEST_LINE:
-        text = f"{text[:LONGEST_LINE]} [… {len(text) - LONGEST_LINE} more characters]"
-    return CONTROL.sub("", text)
+    whole = _bytes(reader, "MESSAGE")
+    text = CONTROL.sub("", whole[:LONGEST_LINE].decode("utf-8", "replace"))
+    return f"{text} {CUT}" if len(whole) > LONGEST_LINE else text
 
 
 def _field(reader: Any, name: str) -> str:
+    return _bytes(reader, name)[:LONGEST_LINE].decode("utf-8", "replace")
+
+
+def _bytes(reader: Any, name: str) -> bytes:
     try:
-        return bytes(reader._get(name)).decode("utf-8", "replace")
+        return bytes(reader._get(name))
     except KeyError:
-        return ""
+        return b""
 
 
 def _piece(entries: list[_Entry]) -> Piece:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rustploy_agent.journal import CUT, LONGEST_LINE
 from tests.integration import helpers
 from tests.integration.helpers import Deployments, scripted
 from tests.machine import Machine
@@ -85,3 +86,39 @@ def test_logs_go_on_without_the_agent(api: Deployments, two: list[str]) -> None:
     finally:
         api.machine.run(["systemctl", "start", "rustploy-agent.service"])
         api.machine.wait_for_agent()
+
+
+#: journald takes a field of any size in a sealed piece of memory; only builds reach its socket.
+HUGE = """
+import fcntl, json, os, pathlib, socket, sys
+
+app, size = sys.argv[1], int(sys.argv[2])
+deployment = json.loads(pathlib.Path(f"/var/lib/rustploy/apps/{app}/jobs/build.json").read_bytes())["deployment_id"]
+line = os.urandom(size)
+memory = os.memfd_create("line", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+with open(memory, "wb", closefd=False) as file:
+    file.write(f"RUSTPLOY_DEPLOYMENT={deployment}\\nMESSAGE\\n".encode() + size.to_bytes(8, "little") + line + b"\\n")
+seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+    journal.connect("/run/systemd/journal/socket")
+    socket.send_fds(journal, [b""], [memory])
+"""
+
+
+def test_a_line_of_any_size_is_cut_before_it_costs_memory(api: Deployments) -> None:
+    """Else a build makes the agent as large as it likes whenever somebody looks at its log."""
+    size = 16 << 20
+    files = scripted("one", f"python3 huge.py huge {size}; echo after it") | {"huge.py": HUGE}
+    api.create("huge", files, build_mode="script")
+    before = _largest(api)
+    log = api.logs("huge", api.healthy("huge")["id"])
+    assert CUT in log and "after it" in log and len(log) < 2 * LONGEST_LINE
+    assert _largest(api) - before < 4.5 * size, "a mapping and copies of the bytes, but not of their characters"
+
+
+def _largest(api: Deployments) -> int:
+    """Bytes that the agent has had in memory at once since its start."""
+    pid = api.machine.property("rustploy-agent.service", "MainPID")
+    status = dict(line.partition(":")[::2] for line in api.machine.read(f"/proc/{pid}/status").splitlines())
+    return 1024 * int(status["VmHWM"].split()[0])
