@@ -113,6 +113,18 @@ def test_an_app_s_visits_are_in_its_journal(api: Deployments, app: str) -> None:
     assert api.machine.journal("RUSTPLOY_APP=other") == []
 
 
+def test_no_visit_is_too_long_for_the_journal(api: Deployments, app: str) -> None:
+    """Else who attacks hides it in a target that makes the line longer than journald takes."""
+    host = f" HTTP/1.1\r\nHost: {app}.{BASE}\r\nConnection: close\r\n\r\n".encode()
+    taken, refused = (by_hand(api, b"GET /long?" + b"\xff" * length + host) for length in (28_000, 40_000))
+    assert taken.startswith(b"HTTP/1.1 200") and refused.startswith(b"HTTP/1.1 431")
+    api.machine.wait_for(
+        lambda: any("/long?" in str(entry["MESSAGE"]) for entry in api.machine.journal(f"RUSTPLOY_APP={app}")),
+        10,
+        "the visit in the journal",
+    )
+
+
 SMUGGLED = [
     b"Content-Length: 5\r\nContent-Length: 6\r\n",
     b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
