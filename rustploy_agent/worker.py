@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 BACKOFF_MS, LONGEST_BACKOFF_MS = 5_000, 60_000
 RECORD_AGAIN_SECONDS = 5
 WAITING = ("queued", "retrying")
+ROLLBACK = "rollback"
 
 
 class Worker:
@@ -72,15 +73,21 @@ class Worker:
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)
 
-    def wake(self) -> None:
-        """One thread: all of them would look at once, and keep the one that finds something from working."""
+    def wake(self, *, rollback: bool = True) -> None:
+        """One thread: all of them would look at once, and keep the one that finds something from working.
+
+        While all work, that for rollbacks looks, if there may be a `rollback`.
+        """
         with self._work_came:
-            (self._work_came if self._idle else self._rollback_came).notify()
+            if self._idle:
+                self._work_came.notify()
+            elif rollback:
+                self._rollback_came.notify()
 
     def enqueue(self, deployment: Deployment) -> None:
         """Durable once it, or the transaction around it, has ended. A newer one supersedes those that wait."""
         superseded = self.record(deployment)
-        database.after_commit(lambda: self.announce(superseded))
+        database.after_commit(lambda: self.announce(superseded, rollback=deployment.kind == ROLLBACK))
 
     def record(self, deployment: Deployment) -> list[Deployment]:
         """`enqueue` inside a transaction; what it returns is to be told to `announce` after the commit."""
@@ -95,9 +102,9 @@ class Worker:
             deployment.save(force_insert=True)
         return waiting
 
-    def announce(self, superseded: list[Deployment]) -> None:
+    def announce(self, superseded: list[Deployment], *, rollback: bool = False) -> None:
         """Not inside a transaction: `wake` waits for a thread that looks for work, and that may wait for its end."""
-        self.wake()
+        self.wake(rollback=rollback)
         for deployment in superseded:
             events.deployment_finished.send(deployment)
 
@@ -180,16 +187,14 @@ class Worker:
         """
         with came:
             while not self._stopping:
-                waiting = _waiting()
+                waiting = _waiting(rollbacks_only=came is self._rollback_came)
                 free = [one for one in waiting if one.app_id not in self._busy]
-                if came is self._rollback_came:
-                    free = [one for one in free if one.kind == "rollback"]
                 due = [one for one in free if one.not_before_unix_ms <= now_ms()]
                 for deployment in due:
                     if begin(deployment):
                         self._busy.add(deployment.app_id)
                         if len(waiting) > 1:
-                            self.wake()
+                            self.wake(rollback=any(one.kind == ROLLBACK for one in waiting if one is not deployment))
                         return deployment
                 pause = min((one.not_before_unix_ms for one in free if one not in due), default=None)
                 rest()
@@ -209,7 +214,7 @@ class Worker:
             run.cancelled.set()
         try:
             run.log(f"{deployment.kind} begins, attempt {deployment.attempt}")
-            (deploy.rollback if deployment.kind == "rollback" else deploy.deploy)(run)
+            (deploy.rollback if deployment.kind == ROLLBACK else deploy.deploy)(run)
         except DeploymentFailed as error:
             self._fail(run, error)
         except AgentError as error:
@@ -242,9 +247,11 @@ class Worker:
             events.deployment_finished.send(deployment)
 
 
-def _waiting() -> list[Deployment]:
+def _waiting(*, rollbacks_only: bool) -> list[Deployment]:
     """Of all apps, the oldest first."""
     found = Deployment.select().join(App).where(Deployment.status.in_(WAITING), ~App.deleting)
+    if rollbacks_only:
+        found = found.where(Deployment.kind == ROLLBACK)
     return list(found.order_by(Deployment.created_at_unix_ms, Deployment.id))
 
 

@@ -108,7 +108,7 @@ class TestPushes:
     def test_a_wake_comes_after_the_commit(self, host: GitHost, core: Core) -> None:
         """Else the worker looks before there is anything to see, and the deployment waits for the next one."""
         seen: list[int] = []
-        core.worker.wake = lambda: seen.append(_committed())  # type: ignore[method-assign]
+        core.worker.wake = lambda **_: seen.append(_committed())  # type: ignore[method-assign]
         assert host.counts() == (1, 1)
         assert seen == [1]
 
