@@ -180,10 +180,7 @@ def prune(run: Run, release: Release) -> None:
 
 
 def clean_up(run: Run) -> None:
-    """After a failure: the idle slot is stopped and what was built without being offered is removed.
-
-    A build that took away its own directories' permissions must fail once only, so apply looks at them again.
-    """
+    """After a failure: the idle slot is stopped and what was built without being offered is removed."""
     app = App.get_by_id(run.app.id)
     run.app = app
     for unit in (units.fetch(app.name), units.build(app.name), units.task(app.name)):
@@ -191,4 +188,4 @@ def clean_up(run: Run) -> None:
     activation.stop_slot(run, app.idle_slot)
     releases.discard_unfinished(app, run.path / "slugs")
     reservation.renew(app)
-    run.applier.ensure(app.name, anew=True)
+    run.applier.ensure(app.name)

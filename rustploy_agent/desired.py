@@ -90,35 +90,32 @@ class Applier:
         self._settings, self._systemd = settings, systemd
         self._requests, self._running = threading.Lock(), threading.Lock()
         self._requested = self._done = 0
-        self._removals = self._anew = False
+        self._removals = False
         self._result: dict[str, Any] = {}
 
-    def ensure(self, app: str, *, removals: bool = True, anew: bool = False) -> None:
+    def ensure(self, app: str, *, removals: bool = True) -> None:
         """Returns once what the database says now is applied; ApplyFailed when `app` was refused.
 
         Without `removals`, slugs that only wait for their removal do not make apply run; a later run removes them.
-        With `anew` it runs even if it has done the same before, for what has been changed under it since.
         """
         with self._requests:
             self._requested += 1
             mine = self._requested
             self._removals |= removals
-            self._anew |= anew
         with self._running:
             if self._done < mine:
                 with self._requests:
-                    covered, removals, anew = self._requested, self._removals, self._anew
-                    self._removals = self._anew = False
-                self._result = self._run(removals, anew)
+                    covered, removals, self._removals = self._requested, self._removals, False
+                self._result = self._run(removals)
                 self._done = covered
             result = self._result
         about = result["apps"].get(app, {"ok": True})
         if about.get("ok") is not True:
             raise ApplyFailed(f"rustploy-apply refused app {app}: {about.get('error')}")
 
-    def _run(self, removals: bool, anew: bool) -> dict[str, Any]:
+    def _run(self, removals: bool) -> dict[str, Any]:
         content = render(self._settings)
-        done = None if anew else self._read()
+        done = self._read()
         if done is None or not _complete(done) or not self._is_done(done["desired_sha256"], content, removals):
             files.replace(self._settings.paths.desired, content, mode=0o600)
             done = self._apply(hashlib.sha256(content).hexdigest())
