@@ -43,7 +43,7 @@ def _unknown(key: str) -> NotFound:
 
 
 def add(
-    app: App, identity: str, name: str, tls: Tls, redirect_to: str | None, settings: Settings, *, confined: bool = False
+    app: App, identity: str, name: str, tls: Tls, redirect_to: str | None, settings: Settings, *, confined: bool
 ) -> Domain:
     """`confined`: for a caller who is not for the whole host, as in `change`."""
     _refuse_foreign(app, name, settings)
@@ -65,7 +65,7 @@ def add(
 
 
 def change(
-    domain: Domain, tls: Tls | None, redirect: dict[str, str | None], settings: Settings, *, confined: bool = False
+    domain: Domain, tls: Tls | None, redirect: dict[str, str | None], settings: Settings, *, confined: bool
 ) -> Domain:
     """What `tls` and `redirect` (its `redirect_to`, or nothing) do not say stays, as somebody may just have made it."""
     if tls is not None:
