@@ -124,7 +124,7 @@ def read(path: Path, app: str, job: dict[str, Any], step: str) -> dict[str, Any]
         if any(value.get(key) != job[key] for key in ("deployment_id", "slug_id")):
             raise files.UntrustedFile(f"{path.name} is of another deployment or attempt")
         if value.get("ok") is not True:
-            # What a repository can decide, it could have tried again and again.
+            # A build writes its result itself; it shall not hold its place for several tries.
             retryable = step == "fetch" and value.get("retryable") is True
             raise DeploymentFailed(_word(value.get("code")), _sentence(value.get("message")), retryable=retryable)
         return _fetched(value) if step == "fetch" else _built(value)

@@ -105,10 +105,15 @@ class TestPushes:
         waiting = Deployment.select().where(Deployment.status == "queued")
         assert [one.commit_sha for one in waiting] == ["d" * 40]
 
-    def test_a_wake_comes_after_the_commit(self, host: GitHost, core: Core) -> None:
+    def test_a_wake_comes_after_the_commit(self, host: GitHost, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
         """Else the worker looks before there is anything to see, and the deployment waits for the next one."""
         seen: list[int] = []
-        core.worker.wake = lambda **_: seen.append(_committed())  # type: ignore[method-assign]
+
+        def look(*, rollback: bool) -> None:
+            assert not rollback
+            seen.append(_committed())
+
+        monkeypatch.setattr(core.worker, "wake", look)
         assert host.counts() == (1, 1)
         assert seen == [1]
 
