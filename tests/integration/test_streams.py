@@ -75,6 +75,12 @@ def numbers(lines: list[str]) -> list[int]:
     return [int(found[1]) for line in lines if (found := re.fullmatch(r"line (\d+)", line))]
 
 
+def in_journal(api: Deployments, missing: list[int]) -> list[object]:
+    """What journald has of lines that a reader lacks, with all fields: did they get there, and under the right ones?"""
+    said = {f"line {number}" for number in missing}
+    return [entry for entry in api.machine.journal("-u", "rustploy-app@talker-*") if entry.get("MESSAGE") in said]
+
+
 def test_a_deployment_is_seen_from_its_first_line_to_the_switch_and_then_a_rollback(api: Deployments) -> None:
     """Else a page shows the old release's log, or two mixed, while somebody waits for the new one."""
     api.create("watched", talker("one", "echo building one"), build_mode="script")
@@ -153,7 +159,8 @@ def test_a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice(api: Dep
             again.wait_for(lambda: start + 3009 in numbers(again.shown()))
             assert not any(one["reset"] for one in again.events)
             both = [number for number in seen + numbers(again.shown()) if number >= start]
-            assert both == list(range(start, start + 3010))
+            wanted = list(range(start, start + 3010))
+            assert both == wanted, in_journal(api, sorted(set(wanted) - set(both))[:10])
 
 
 def test_a_place_that_is_not_there_any_more_begins_anew(api: Deployments, talking: str) -> None:
