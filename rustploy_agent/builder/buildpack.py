@@ -28,8 +28,10 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 NOISE = re.compile(
     r"^\s*(?:$|[\^~|]+\s*$|at |npm (?:error|ERR!)(?: A complete log|\s*$)|\[notice\]|WARNING:|npm warn|hint:)"
 )
-#: A proxy that root set for the unit is for builds too; nothing else of the environment is.
-INHERITED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+#: Proxies and package mirrors that root set for the unit are for builds too; nothing else of the environment is.
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+GO_MIRRORS = ("GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE", "GOFLAGS")
+INHERITED = (*PROXIES, *GO_MIRRORS)
 
 
 def main(app: str, places: Places) -> None:
