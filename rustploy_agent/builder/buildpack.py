@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import collections
 import os
-import re
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from rustploy_agent.builder import child, job
+from rustploy_agent.builder import cause, child, job
 from rustploy_agent.builder.child import DeadlineExceeded
 from rustploy_agent.builder.job import Build, Job, Refused
 from rustploy_agent.builder.places import Places
 from rustploy_agent.builder.steplog import StepLog, masked
 
 QUOTED_LINES = 5
-LONGEST_QUOTE = 300
 LOWEST_FREE_BYTES = 16 * 2**20
 REMOVE_SECONDS = 60
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
-#: What compilers and package managers print after the line that says what is wrong.
-NOISE = re.compile(
-    r"^\s*(?:$|[\^~|]+\s*$|at |npm (?:error|ERR!)(?: A complete log|\s*$)|\[notice\]|WARNING:|npm warn|hint:)"
-)
 #: Proxies and package mirrors that root set for the unit are for builds too; nothing else of the environment is.
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 GO_MIRRORS = ("GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE", "GOFLAGS")
@@ -150,13 +144,12 @@ def stack() -> str:
 def compile_app(
     compile_: str, checkout: str, cache: str, environment: dict[str, str], deadline: float, log: StepLog
 ) -> None:
-    last: collections.deque[str] = collections.deque(maxlen=QUOTED_LINES)
+    last: collections.deque[str] = collections.deque(maxlen=cause.KEPT_LINES)
 
     def on_line(line: str) -> None:
         log.line(line)
-        said = CONTROL.sub("", line).strip()
-        if said and not NOISE.match(line):
-            last.append(said[:LONGEST_QUOTE])
+        if line.strip():
+            last.append(line[: cause.LONGEST_READ])
 
     env_dir = f"/tmp/rustploy-env-{os.getpid()}"  # the unit has a /tmp of its own; nothing is put in here
     os.mkdir(env_dir, 0o700)
@@ -167,13 +160,14 @@ def compile_app(
         raise failure(status, checkout, last)
 
 
-def failure(status: int, checkout: str, last: collections.deque[str]) -> Refused:
+def failure(status: int, checkout: str, last: Sequence[str]) -> Refused:
     free = os.statvfs(checkout)
-    said = "; ".join(last)
-    if "No space left on device" in said or free.f_bavail * free.f_frsize < LOWEST_FREE_BYTES:
-        return Refused("disk_full", f"the disk is full; the build said: {said}", exit_status=status)
+    said = cause.of(last)
+    full = any("No space left on device" in line for line in last)
+    if full or free.f_bavail * free.f_frsize < LOWEST_FREE_BYTES:
+        return Refused("disk_full", f"the disk is full; {said}", exit_status=status)
     ended = f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
-    return Refused("build_failed", f"the build {ended}; its last lines: {said or '(none)'}", exit_status=status)
+    return Refused("build_failed", f"the build {ended}; {said}", exit_status=status)
 
 
 def release_of(release: str, checkout: str, environment: dict[str, str], deadline: float) -> str:
