@@ -16,6 +16,7 @@ from rustploy_agent import (
     compilation,
     environment,
     events,
+    history,
     instances,
     live,
     precedence,
@@ -174,6 +175,7 @@ def _allocate(run: Run, process_types: set[str]) -> bool:
 def prune(run: Run, release: Release) -> None:
     run.mark("prune")
     releases.prune(run.app, run.settings)
+    history.forget_oldest(run.app, run.settings)
     _allocate(run, set(release.processes) - {precedence.RELEASE})
     reservation.renew(run.app)
     run.applier.ensure(run.app.name)
@@ -187,5 +189,6 @@ def clean_up(run: Run) -> None:
         run.systemd.stop_and_wait(unit, 60)
     activation.stop_slot(run, app.idle_slot)
     releases.discard_unfinished(app, run.path / "slugs")
+    history.forget_oldest(app, run.settings)
     reservation.renew(app)
     run.applier.ensure(app.name)

@@ -19,6 +19,7 @@ from rustploy_agent.migrations import (
     m0008_subject,
     m0009_health,
     m0010_scale,
+    m0011_history,
 )
 
 STEPS = (
@@ -32,6 +33,7 @@ STEPS = (
     m0008_subject.SQL,
     m0009_health.SQL,
     m0010_scale.SQL,
+    m0011_history.SQL,
 )
 
 
