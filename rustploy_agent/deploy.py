@@ -13,6 +13,7 @@ from typing import Any
 
 from rustploy_agent import (
     activation,
+    build_variables,
     compilation,
     environment,
     events,
@@ -100,8 +101,9 @@ def fetch(run: Run, meanwhile: Callable[[], None]) -> Source:
         raise DeploymentFailed(
             "no_repository", "the app has no repository yet; import one with POST /api/v1/apps/import"
         )
-    kept: dict[str, Slug] = {} if deployment.force_rebuild else releases.reusable_slugs(app, app.build_mode)
-    slug = releases.make_slug(app, run.path / "slugs", app.build_mode)
+    seen = build_variables.identity(app)
+    kept: dict[str, Slug] = {} if deployment.force_rebuild else releases.reusable_slugs(app, app.build_mode, seen)
+    slug = releases.make_slug(app, run.path / "slugs", app.build_mode, seen)
     job = compilation.job_document(run, slug, ref=deployment.source_ref, commit=deployment.requested_commit, known=kept)
     directory = run.path / "slugs" / slug.id
     try:

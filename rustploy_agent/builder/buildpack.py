@@ -7,10 +7,11 @@ The interface is Heroku's classic one: `bin/compile BUILD_DIR CACHE_DIR ENV_DIR`
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rustploy_agent.builder import cause, child, job
@@ -35,7 +36,7 @@ def main(app: str, places: Places) -> None:
         built = perform(asked, job.build_of(message), places, log)
         answer = job.success(asked, built)
     except Refused as refused:
-        refused.message = masked(refused.message)
+        refused.message = log.shown(masked(refused.message))
         log.line(f"{refused.code}: {refused.message}", priority=3)
         remove_checkout(places.checkout(asked.slug_id))
         answer = job.refusal(asked, refused)
@@ -52,10 +53,19 @@ def perform(asked: Job, wanted: Build, places: Places, log: StepLog) -> dict[str
     if wanted.buildpack is None:
         raise Refused("no_buildpack", "buildpack: none matches the repository; name one with build_mode")
     checkout = places.checkout(asked.slug_id)
-    kept = wanted.kept_slugs
+    log.hide(wanted.environment[name] for name in wanted.hidden if name in wanted.environment)
     if wanted.empty_cache:
         empty(places.cache)
-    return build(wanted.buildpack, checkout, places.cache, places.buildpacks, wanted.timeout_seconds, log, kept)
+    return build(
+        wanted.buildpack,
+        checkout,
+        places.cache,
+        places.buildpacks,
+        wanted.timeout_seconds,
+        log,
+        wanted.kept_slugs,
+        wanted.environment,
+    )
 
 
 def build(
@@ -66,20 +76,25 @@ def build(
     seconds: int,
     log: StepLog,
     kept_slugs: tuple[str, ...] = (),
+    variables: Mapping[str, str] | None = None,
     *,
     instant: bool = False,
 ) -> dict[str, Any]:
     """The result's `procfile`, `release`, `bytes` and `needs_slugs`; Refused when it fails or takes longer.
 
+    `variables` are the app's for its builds; the platform's own win over them.
+
     `instant`: also Refused by the buildpack when it would run anything of the repository.
     """
     commands = executables(buildpacks, name)
     deadline = time.monotonic() + seconds
-    environment = build_environment(cache) | {"RUSTPLOY_KEPT_SLUGS": " ".join(kept_slugs)}
+    variables = variables or {}
+    environment = dict(variables) | build_environment(cache) | {"RUSTPLOY_KEPT_SLUGS": " ".join(kept_slugs)}
     environment |= {"RUSTPLOY_INSTANT": "1"} if instant else {}
     log.line(f"building with buildpack {name}")
     try:
-        compile_app(commands["compile"], checkout, cache, environment, deadline, log)
+        with environment_directory(variables) as env_dir:
+            compile_app([commands["compile"], checkout, cache, env_dir], environment, deadline, log)
         release = release_of(commands["release"], checkout, environment, deadline)
     except DeadlineExceeded:
         raise Refused("build_timeout", f"the build did not end within {seconds} s") from None
@@ -141,9 +156,23 @@ def stack() -> str:
     return "-".join(about.get(key, "").strip('"') for key in ("ID", "VERSION_ID")).rstrip("-")
 
 
-def compile_app(
-    compile_: str, checkout: str, cache: str, environment: dict[str, str], deadline: float, log: StepLog
-) -> None:
+@contextlib.contextmanager
+def environment_directory(variables: Mapping[str, str]) -> Iterator[str]:
+    """Yield ENV_DIR: a file for each variable, in the unit's own /tmp; the directory is gone afterwards."""
+    directory = f"/tmp/rustploy-env-{os.getpid()}"
+    os.mkdir(directory, 0o700)
+    try:
+        for name, value in variables.items():
+            with open(f"{directory}/{name}", "w", encoding="utf-8", newline="") as file:
+                file.write(value)
+        yield directory
+    finally:
+        child.run(["/usr/bin/rm", "-rf", "--", directory], {}, time.monotonic() + REMOVE_SECONDS, lambda _: None)
+
+
+def compile_app(argv: list[str], environment: dict[str, str], deadline: float, log: StepLog) -> None:
+    """Run bin/compile (its command line is `argv`, with the checkout second); Refused when it fails."""
+    checkout = argv[1]
     last: collections.deque[str] = collections.deque(maxlen=cause.KEPT_LINES)
 
     def on_line(line: str) -> None:
@@ -151,11 +180,8 @@ def compile_app(
         if line.strip():
             last.append(line[: cause.LONGEST_READ])
 
-    env_dir = f"/tmp/rustploy-env-{os.getpid()}"  # the unit has a /tmp of its own; nothing is put in here
-    os.mkdir(env_dir, 0o700)
     os.chdir(checkout)
-    status = child.run([compile_, checkout, cache, env_dir], environment, deadline, on_line)
-    os.rmdir(env_dir)
+    status = child.run(argv, environment, deadline, on_line)
     if status:
         raise failure(status, checkout, last)
 

@@ -20,6 +20,7 @@ from rustploy_agent.migrations import (
     m0009_health,
     m0010_scale,
     m0011_history,
+    m0012_build_variables,
 )
 
 STEPS = (
@@ -34,6 +35,7 @@ STEPS = (
     m0009_health.SQL,
     m0010_scale.SQL,
     m0011_history.SQL,
+    m0012_build_variables.SQL,
 )
 
 
