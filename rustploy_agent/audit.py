@@ -141,7 +141,7 @@ def _prune() -> None:
 
 
 def _tell(call: Call, again: int = 0) -> None:
-    """One line with fields: `journalctl RUSTPLOY_AUDIT=delete_app`, `journalctl RUSTPLOY_REQUEST=<id>`."""
+    """One line with fields; who selects by RUSTPLOY_AUDIT= names this user too, since builds could write the same."""
     who = f"{call.actor_kind} {call.actor_name or call.actor_id or ''}".strip()
     about = (f" {call.subject}" if call.subject else "") + (f" of {call.app_name}" if call.app_name else "")
     why = f" ({call.error_code})" if call.error_code else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rustploy_agent import sockets
+from rustploy_agent import sockets, units
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import Unavailable
 from rustploy_agent.instances import wanted
@@ -25,10 +25,24 @@ def allocate(settings: Settings, app: App, process_types: set[str], scale: Mappi
     with database.atomic("IMMEDIATE"):
         known = {(row.type, row.number): row.id for row in Process.select().where(Process.app == app)}
         Process.delete().where(Process.id.in_([known[one] for one in known.keys() - wished])).execute()
+        if wished - known.keys():
+            _refuse_too_many(app, len(wished))
         for kind, number in sorted(wished - known.keys()):
             pair = _free_pair(settings) if kind == WEB else (None, None)
             Process.create(app=app, type=kind, number=number, port_a=pair[0], port_b=pair[1])
     return known.keys() != wished
+
+
+def _refuse_too_many(app: App, number: int) -> None:
+    """Say so before apply does. Each instance is two units, and a deployment waits for systemd to read all units."""
+    total = number + Process.select().where(Process.app != app).count()
+    for most, found, whose in (
+        (units.MOST_APP_INSTANCES, number, "an app"),
+        (units.MOST_HOST_INSTANCES, total, "all apps of this host together"),
+    ):
+        if found > most:
+            message = f"{whose} can have at most {most} instances of process types, and this would be {found}"
+            raise Unavailable(f"{message}; scale some down or remove process types", code="too_many_instances")
 
 
 def _free_pair(settings: Settings) -> tuple[int, int]:

@@ -8,6 +8,8 @@ AGENT, APPLY, INGRESS = "rustploy-agent.service", "rustploy-apply.service", "rus
 SOCKET, LISTEN = "rustploy-agent.socket", "rustploy-listen.service"
 #: Of one process type. apply and the polkit rule know no more either.
 MOST_INSTANCES = 16
+#: Of all process types of an app, and of all apps. apply takes no more either.
+MOST_APP_INSTANCES, MOST_HOST_INSTANCES = 32, 600
 
 
 def instance(process: str, slot: str, number: int = 1) -> str:

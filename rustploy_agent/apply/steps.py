@@ -73,6 +73,15 @@ def claim_accounts(host: Host, app: str, taken: set[str]) -> None:
     taken.add(app)
 
 
+def claim_instances(app: dict[str, Any], held: dict[str, int]) -> None:
+    """`held` are the units of each app's instances, of apps that this wish does not name too. Fewer is always right."""
+    name, units = app["name"], 2 * wish.count_instances(app)
+    total = sum(held.values()) - held.get(name, 0) + units
+    if units > held.get(name, 0) and total > 2 * wish.MOST_HOST_INSTANCES:
+        raise Refused(f"all apps together must have at most {wish.MOST_HOST_INSTANCES} instances, not {total // 2}")
+    held[name] = units
+
+
 def is_provided(host: Host, app: str, *, usable: bool = False) -> bool:
     """`usable`: nor has a build, which owns some of the directories, shut others or itself out of them."""
     for path, mode, name, _ in rendering.directories(app):
@@ -167,9 +176,14 @@ def fulfil(host: Host, desired: dict[str, Any]) -> dict[str, Any]:
     refused: dict[str, str] = {}
     apps = {app["name"]: app for app in wish.checked(desired, refused)}
     taken = known(host)
-    names = each(apps, refused, lambda name: claim_accounts(host, name, taken))
-    provide(host, set(names))
     before = rendered(host)
+    held: dict[str, int] = {}
+    for unit, name in before.items():
+        held[name] = held.get(name, 0) + unit.startswith("rustploy-app@")
+    shrinking_first = sorted(apps, key=lambda name: 2 * wish.count_instances(apps[name]) - held.get(name, 0))
+    names = each(shrinking_first, refused, lambda name: claim_instances(apps[name], held))
+    names = each(names, refused, lambda name: claim_accounts(host, name, taken))
+    provide(host, set(names))
 
     def update(name: str) -> None:
         if not is_provided(host, name):

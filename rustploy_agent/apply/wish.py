@@ -62,6 +62,8 @@ def record(required: dict[str, Check], optional: dict[str, Check] | None = None)
 
 #: An app takes two of the 900 ids that Debian has for system users.
 MOST_APPS = 400
+#: Of all process types, each of two units. systemd's reload, for which every deployment waits, grows with all units.
+MOST_APP_INSTANCES, MOST_HOST_INSTANCES = 32, 600
 NAME = text(r"(?!.*--)[a-z](?:[a-z0-9-]{0,25}[a-z0-9])?")
 UUID = text(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SLOT = record({"port": maybe(integer(1024, 65535)), "deployment_id": maybe(UUID)})
@@ -112,6 +114,10 @@ def instances(process: dict[str, Any]) -> list[dict[str, Any]]:
     return [process["slots"], *(process["more"] or ())]
 
 
+def count_instances(app: dict[str, Any]) -> int:
+    return sum(len(instances(process)) for process in app["processes"])
+
+
 def ports(app: dict[str, Any]) -> list[int]:
     slots = [slots for process in app["processes"] for slots in instances(process)]
     found = [slot["port"] for one in slots for slot in one.values()]
@@ -135,6 +141,8 @@ def checked(desired: dict[str, Any], refused: dict[str, str]) -> list[dict[str, 
             refused[name] = "name must stand only once in apps and remove_apps"
         elif len(set(types)) != len(types):
             refused[name] = "processes must each have a type of their own"
+        elif count_instances(app) > MOST_APP_INSTANCES:
+            refused[name] = f"processes must have at most {MOST_APP_INSTANCES} instances, not {count_instances(app)}"
         elif any(holders[port] > 1 for port in ports(app)):
             refused[name] = "port must be one that no other slot has"
     return [app for app in apps if app["name"] not in refused]

@@ -36,6 +36,23 @@ def write(path):
     return "written"
 
 
+def writable(top):
+    """All below it that can be written, or connected to; of the processes' own files in /proc nothing."""
+    found, left = [], [top]
+    while left:
+        path = left.pop()
+        if os.access(path, os.W_OK, effective_ids=True):
+            found.append(path)
+        elif Path(path).is_dir():
+            with contextlib.suppress(OSError), os.scandir(path) as entries:
+                left += [entry.path for entry in entries if not entry.is_symlink() and not is_process(entry.path)]
+    return sorted(found)
+
+
+def is_process(path):
+    return path.startswith("/proc/") and path.removeprefix("/proc/").isdigit()
+
+
 def connect(path):
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
@@ -121,7 +138,7 @@ def call(name):
 
 ATTEMPTS = {
     each.__name__: each
-    for each in (read, write, connect, send, bind, kill, ptrace, memory, make_setuid, run, processes, call)
+    for each in (read, write, writable, connect, send, bind, kill, ptrace, memory, make_setuid, run, processes, call)
 }
 
 outcome = {}

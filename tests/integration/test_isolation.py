@@ -4,6 +4,7 @@ The four kinds of units run tests/integration/probe.py in place of their program
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,6 +198,42 @@ def test_no_release_and_nothing_of_the_host_can_be_written(neighbours: Neighbour
     ]
     outcome = neighbours.probe(kind, *(("write", str(place)) for place in places))
     assert successes(outcome) == {}
+
+
+#: Devices that hold nothing, terminals, and what each unit has for itself and loses when it ends.
+WRITABLE_BY_ALL = {
+    *(f"/dev/{name}" for name in ("full", "mqueue", "null", "random", "shm", "tty", "urandom", "zero")),
+    *("/dev/pts/ptmx", "/run/systemd/journal/dev-log", "/tmp", "/var/tmp"),
+}
+WRITABLE = {
+    "app": {f"{OWN}/data"},
+    "task": {f"{OWN}/data"},
+    "fetch": {f"{OWN}/mirror", f"{OWN}/results", "/run/systemd/journal/socket"},
+    "build": {f"{OWN}/cache", f"{OWN}/results", "/run/systemd/journal/socket"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_path_that_can_be_written_is_a_known_one(neighbours: Neighbours, kind: str) -> None:
+    """Else apps leave files for each other in a shared directory, fill it, or outlive their stop there.
+
+    Sockets that can be connected to count too: services of the host answer whoever comes.
+    """
+    outcome = neighbours.probe(kind, ("writable", "/"))
+    # Where the kernel tells of the load of the host and of the unit itself, and lets a program wait for more of it.
+    waits = re.compile(rf"/proc/pressure/[a-z]+|/sys/fs/cgroup/\S+/{UNITS[kind]}\.service/memory\.pressure")
+    assert {path for path in outcome["writable /"] if not waits.fullmatch(path)} == WRITABLE_BY_ALL | WRITABLE[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_an_app_leaves_in_its_own_temporary_places_is_seen_by_nobody(neighbours: Neighbours, kind: str) -> None:
+    """Else two apps, or an app and its build, work together through a name in memory or in /tmp."""
+    marks = [f"{place}/left-by-{kind}" for place in ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue")]
+    outcome = neighbours.probe(kind, *(("write", mark) for mark in marks))
+    assert set(successes(outcome)) >= {f"write {mark}" for mark in marks[:3]}
+    assert [mark for mark in marks if neighbours.machine.exists(mark)] == [], "the host has it"
+    other = "build" if kind in ("app", "task") else "app"
+    assert successes(neighbours.probe(other, *(("read", mark) for mark in marks))) == {}
 
 
 def test_an_app_cannot_write_where_its_builds_do(neighbours: Neighbours) -> None:

@@ -263,6 +263,39 @@ def test_there_are_no_more_apps_than_user_ids_over_all_runs(host: Fake, monkeypa
     assert host.apply(desired(app("three")))["apps"]["three"]["ok"]
 
 
+def instances(name: str, number: int) -> Any:
+    """An app with so many instances, 16 of each process type at most."""
+    kinds = {f"kind{index}": min(16, number - index * 16) for index in range((number + 15) // 16)}
+    return app(name, *(process(kind, more=[{"a": slot(), "b": slot()}] * (n - 1)) for kind, n in kinds.items()))
+
+
+def test_an_app_has_no_more_instances_than_it_may(host: Fake) -> None:
+    """Else a small file of an agent that was taken over makes so many units that systemd reads them for seconds."""
+    most = wish.MOST_APP_INSTANCES
+    about = host.apply(desired(instances("good", most), instances("bad", most + 1)))["apps"]
+    assert about["good"]["ok"] and not about["bad"]["ok"]
+    assert f"at most {most} instances, not {most + 1}" in about["bad"]["error"]
+    assert not [unit for unit in steps.rendered(host) if "bad" in unit]
+
+
+def test_all_apps_have_no_more_instances_than_the_host_bears(host: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over all runs, named in this one or not; and what exists can be changed and made smaller."""
+    monkeypatch.setattr(wish, "MOST_HOST_INSTANCES", 6)
+    host.apply(desired(instances("one", 4)))
+    about = host.apply(desired(instances("three", 1), instances("two", 3)))["apps"]
+    assert (about["three"]["ok"], about["two"]["ok"]) == (True, False)
+    assert "at most 6 instances, not 8" in about["two"]["error"]
+    assert "rp-two" not in host.users and not [unit for unit in steps.rendered(host) if "two" in unit]
+    assert host.apply(desired(instances("one", 5)))["apps"]["one"]["ok"]
+    assert not host.apply(desired(instances("one", 6)))["apps"]["one"]["ok"]
+    about = host.apply(desired(instances("two", 3), instances("one", 2)))["apps"]
+    assert about["one"]["ok"] and about["two"]["ok"], "what goes makes room in the same run"
+    monkeypatch.setattr(wish, "MOST_HOST_INSTANCES", 1)
+    assert host.apply(desired(instances("one", 2)))["apps"]["one"][
+        "ok"
+    ], "a bound that fell stops nothing that is there"
+
+
 @pytest.mark.parametrize("directory", ["results", "cache", "mirror"])
 def test_permissions_that_a_build_took_away_come_back(host: Fake, directory: str) -> None:
     """They are the build user's own; without them no later deployment of the app could be built or read."""

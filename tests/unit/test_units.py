@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rustploy_agent import units
-from rustploy_agent.apply import steps
+from rustploy_agent.apply import steps, wish
 
 UNITS = Path(__file__).parents[2] / "units"
 TEMPLATES = [f"rustploy-{kind}@.service" for kind in ("app", "task", "fetch", "build")]
@@ -35,11 +35,17 @@ def test_all_templates_have_the_same_sandbox() -> None:
 
     Fetch runs nothing of anybody that would need the kernel's settings.
     """
-    journal = {("InaccessiblePaths", "-/run/systemd/journal/socket")}
+    journal = {("BindReadOnlyPaths", "-/run/systemd/journal/socket")}
     without = {("ProcSubset", "pid"), ("InaccessiblePaths", "/sys")}
-    assert sandbox(TEMPLATES[0]) == sandbox(TEMPLATES[1]) >= journal
-    assert sandbox(TEMPLATES[3]) == sandbox(TEMPLATES[0]) - journal
+    assert sandbox(TEMPLATES[0]) == sandbox(TEMPLATES[1])
+    assert sandbox(TEMPLATES[3]) == sandbox(TEMPLATES[0]) | journal
     assert sandbox(TEMPLATES[2]) == sandbox(TEMPLATES[3]) | without
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if ("ProtectSystem", "strict") in settings(name)])
+def test_what_is_strict_cannot_write_in_run_either(name: str) -> None:
+    """ProtectSystem=strict leaves /run writable beside some other settings, and /run/lock is everybody's."""
+    assert ("ReadOnlyPaths", "/run") in settings(name)
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -121,3 +127,9 @@ def test_agent_apply_and_the_polkit_rule_agree_on_names_of_instances() -> None:
                 seen.add(unit)
             assert not re.fullmatch(rule, units.app(name, process, slot, units.MOST_INSTANCES + 1))
         assert len(seen) == 2 * units.MOST_INSTANCES
+
+
+def test_agent_and_apply_agree_on_how_many_instances_there_can_be() -> None:
+    """Else the API accepts what apply then refuses, and an app that cannot be rendered cannot be mended either."""
+    assert units.MOST_APP_INSTANCES == wish.MOST_APP_INSTANCES
+    assert units.MOST_HOST_INSTANCES == wish.MOST_HOST_INSTANCES

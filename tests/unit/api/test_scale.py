@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from rustploy_agent import activation, apps, instances, readiness, scaling, slots
+from rustploy_agent import activation, apps, instances, readiness, scaling, slots, units
 from rustploy_agent.core import Core
 from rustploy_agent.models import App, Domain, Process
 from rustploy_agent.settle import settle
@@ -185,6 +185,30 @@ def test_when_no_ports_are_left_nothing_changes(deployer: Client, deployed: str,
     object.__setattr__(core.settings, "last_port", core.settings.first_port + 4)
     assert deployer.code("PATCH", f"/apps/{deployed}/scale", {"web": 3}) == (503, "no_free_port")
     assert Process.select().count() == 2 and deployer("GET", f"/apps/{deployed}").get_json()["scale"]["web"] == 1
+
+
+@pytest.mark.parametrize("bound", ["MOST_APP_INSTANCES", "MOST_HOST_INSTANCES"])
+def test_more_instances_than_there_can_be_are_refused_before_anything_changes(
+    deployer: Client, deployed: str, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """Else apply refuses the app, and whoever asked is told of an error of the server."""
+    monkeypatch.setattr(units, bound, 4)
+    assert deployer.code("PATCH", f"/apps/{deployed}/scale", {"web": 2, "worker": 3}) == (503, "too_many_instances")
+    assert Process.select().count() == 2 and deployer("GET", f"/apps/{deployed}").get_json()["scale"]["web"] == 1
+    assert deployer("PATCH", f"/apps/{deployed}/scale", {"web": 2, "worker": 2}).status_code == 200
+    monkeypatch.setattr(units, bound, 1)
+    assert deployer("PATCH", f"/apps/{deployed}/scale", {"web": 1}).status_code == 200, "fewer is always right"
+
+
+def test_a_release_with_too_many_process_types_fails_and_says_so(
+    admin: Client, deployed: str, core: Core, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "MOST_APP_INSTANCES", 2)
+    manager.built = {"procfile": PROCFILE + "clock: answer 200\n"}
+    key = admin("POST", f"/apps/{deployed}/deployments", {"force_rebuild": True}).get_json()["deployment_id"]
+    found = ended(key)
+    assert found.status == "failed" and found.error_code == "too_many_instances"
+    assert "at most 2 instances" in found.last_error and names(manager) == ["web-a", "worker-a"]
 
 
 def test_what_apply_refuses_is_taken_back(deployer: Client, deployed: str, manager: Manager) -> None:
