@@ -88,9 +88,10 @@ def release_phase(run: Run, release: Release) -> None:
         return
     run.step("release")
     run.log(f"release phase: {release.release_command}")
-    write_task(run, release)
     unit, seconds = units.task(run.app.name), run.settings.timeouts.release
-    run.systemd.start(unit)
+    run.systemd.stop_and_wait(unit, STOP_SECONDS)  # what an attempt that lost sight of systemd may have left
+    write_task(run, release)
+    run.systemd.start_once(unit)
     state = run.systemd.settle(unit, seconds, run.cancelled.is_set)
     if state is None:
         run.systemd.stop_and_wait(unit, STOP_SECONDS)

@@ -10,7 +10,6 @@ import peewee
 from rustploy_agent import (
     compilation,
     domains,
-    history,
     instances,
     manifest,
     precedence,
@@ -116,7 +115,8 @@ def _forget(app: App) -> None:
 
 
 def delete(app: App, settings: Settings, systemd: Systemd, applier: Applier, worker: Worker) -> None:
-    for deployment in history.in_status(app, *OPEN):
+    # As a list: a statement still being read would keep its snapshot, and the first write after another's be "locked".
+    for deployment in list(Deployment.select().where(Deployment.app == app, Deployment.status.in_(OPEN))):
         try:
             worker.cancel(deployment)
         except Conflict:

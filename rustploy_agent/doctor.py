@@ -24,6 +24,12 @@ UNIT_DIRECTORY = Path("/usr/lib/systemd/system")
 #: systemd limits memory, processor and tasks of a unit by these (systemd.resource-control(5)).
 CONTROL_GROUPS, CONTROLLERS = Path("/sys/fs/cgroup"), ("cpu", "memory", "pids")
 HEALTH_SECONDS = 5
+#: A question to systemd over D-Bus, as the agent asks them (busctl(1)).
+BUS_SECONDS = 5
+LIST_UNITS = (
+    *("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"),
+    *("ListUnitsByNames", "as", "1", units.AGENT),
+)
 #: A trouble is what is wrong and what to do; None says that all is well.
 Trouble = tuple[str, str] | None
 
@@ -194,6 +200,20 @@ def _health(settings: Settings) -> dict[str, str]:
         connection.close()
 
 
+def _bus(settings: Settings) -> Trouble:
+    """Root's systemctl does without D-Bus; the agent cannot."""
+    try:
+        process.run(["busctl", "--system", f"--timeout={BUS_SECONDS}", "call", *LIST_UNITS], seconds=2 * BUS_SECONDS)
+    except process.ProcessFailed:
+        return (
+            "systemd does not answer there, so nothing can be deployed",
+            "systemctl status dbus; systemctl restart dbus",
+        )
+    if _health(settings).get("systemd") == "down":
+        return "the agent does not reach systemd there", f"journalctl -u {units.AGENT} -g D-Bus -n 5 says why"
+    return None
+
+
 def _caddy(_: Settings) -> Trouble:
     state = process.run(["systemctl", "show", "--property=ActiveState", "--value", "caddy.service"], seconds=10).strip()
     if state == "active" and sockets.owners(2019):
@@ -212,6 +232,7 @@ CHECKS: dict[str, Callable[[Settings], Trouble]] = {
     "run by root": _user,
     "units": _units,
     "failed units": _failed_units,
+    "D-Bus": _bus,
     "polkit rule": _polkit,
     "journal access": _journal,
     "state directory": _state,

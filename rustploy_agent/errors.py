@@ -99,6 +99,14 @@ class SystemdError(AgentError):
     status = 500
 
 
+class SystemdUnavailable(SystemdError):
+    """systemd could not be asked, or gave no answer; it may later. With `unsent`, it has not been told anything."""
+
+    def __init__(self, message: str, *, unsent: bool = False) -> None:
+        super().__init__(message)
+        self.unsent = unsent
+
+
 class ApplyFailed(AgentError):
     """rustploy-apply refused an app's desired state or did not run."""
 

@@ -48,7 +48,7 @@ def run(
         with standby.waiting(systemd, unit, written) if stands_by else contextlib.nullcontext(False) as waits:
             files.replace(written, json.dumps(job).encode(), durable=False)
         if not waits:
-            systemd.restart(unit)  # one that somebody left running ends first
+            systemd.restart_once(unit)  # one that somebody left running ends first
         meanwhile()
         left.pause(0)
         if not (ran_nothing and left.is_there):

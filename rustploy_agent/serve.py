@@ -21,7 +21,6 @@ from rustploy_agent.memory import give_back
 from rustploy_agent.models import DatabaseError, database, open_database
 from rustploy_agent.server import Server
 from rustploy_agent.settle import settle
-from rustploy_agent.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ def serve(settings: Settings) -> NoReturn:
     core.routing.watch()
     notify("READY=1")
     log.info("listening on http://%s", listening.written(listening.addresses(settings)[0]))
-    _start_watchdog(server, core.worker)
+    _start_watchdog(server, core)
     give_back()
     server.run()
     # At once: an interrupted deployment is done again at the next start, and its threads would be waited for here.
@@ -65,17 +64,20 @@ def _seal_environments(settings: Settings) -> None:
         log.error("%s", error.message)
 
 
-def _start_watchdog(server: Server, worker: Worker) -> None:
+def _start_watchdog(server: Server, core: Core) -> None:
     """Tells systemd that the agent lives, but only while its loop turns, its workers run and its database answers."""
     interval = int(os.environ.get("WATCHDOG_USEC", "0")) / 1_000_000 / 2
     if interval:
-        threading.Thread(target=_watch, args=(server, worker, interval), name="watchdog", daemon=True).start()
+        threading.Thread(target=_watch, args=(server, core, interval), name="watchdog", daemon=True).start()
 
 
-def _watch(server: Server, worker: Worker, interval: float) -> None:
+def _watch(server: Server, core: Core, interval: float) -> None:
+    """A lost D-Bus is dialled anew by the look at it. Where it stays away, a restart of the agent would help nobody."""
     pause = threading.Event()
     while not pause.wait(interval):
-        if worker.alive() and server.turns(interval / 2) and _reads():
+        if core.systemd.health(0) != "ok":
+            log.error("systemd does not answer over D-Bus, so nothing can be deployed; see systemctl status dbus")
+        if core.worker.alive() and server.turns(interval / 2) and _reads():
             notify("WATCHDOG=1")
         else:
             log.error("the agent does not pass its own health check; systemd will restart it")

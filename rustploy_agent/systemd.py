@@ -1,26 +1,31 @@
 """The only door to systemd: D-Bus through pydbus. Every call has a deadline; polkit decides what the agent may do.
 
-pydbus introspects an object each time it is fetched and waits for ever by default. So the manager's proxy is made once,
-of the methods that are called (all its members take half a megabyte); properties are read over the connection alone.
+pydbus introspects an object each time it is fetched and waits for ever by default. So the manager's proxy is made once
+for each connection, of the methods that are called (all its members take half a megabyte); properties are read over the
+connection alone.
+
+A restart of D-Bus closes the connection, and a `daemon-reexec` of systemd swallows answers. So a question is asked
+again for a while. An action whose answer was lost is repeated only where doing it twice is the same as doing it once.
 """
 
 from __future__ import annotations
 
-import importlib
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from rustploy_agent import lean
-from rustploy_agent.errors import SystemdError
+from rustploy_agent.bus import Bus, is_glib, translated
+from rustploy_agent.errors import SystemdError, SystemdUnavailable
 
+T = TypeVar("T")
 CALL_SECONDS = 25
+#: How long a question is asked again after systemd was first missed, and the pause before each time.
+AGAIN_SECONDS, AGAIN_PAUSE_SECONDS = 10, 0.1
+#: A health check waits less than a caller who needs the answer.
+CHECK_SECONDS = 2
 BUS_NAME = "org.freedesktop.systemd1"
 UNIT, SERVICE = f"{BUS_NAME}.Unit", f"{BUS_NAME}.Service"
-#: GLib's command line options, its main loop's signals, and on Debian 13 its way to asyncio. Nobody else imports these.
-UNUSED = ("gi._option", "gi._ossighelper", "asyncio")
 #: What is called of the manager, as it would say itself (org.freedesktop.systemd1(5)).
 METHODS = {
     "StartUnit": ("s", "s", ">o"),
@@ -100,27 +105,56 @@ class ExitState:
 
 class Systemd:
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._bus: Any = None
-        self._manager: Any = None
+        self._bus = Bus(BUS_NAME, "/org/freedesktop/systemd1", introspection())
+        self._missed_since: float | None = None
+        self._health, self._looked_at = "ok", 0.0
 
     def start(self, unit: str) -> None:
-        self._call("StartUnit", unit, "replace")
+        """Start what may be started twice: it stays up, or does the same again."""
+        self._patiently(lambda: self._call("StartUnit", unit, "replace"))
+
+    def start_once(self, unit: str) -> None:
+        """Start what may not run twice; SystemdUnavailable when it cannot be told whether it has."""
+        self._do_once("StartUnit", unit)
 
     def stop(self, unit: str) -> None:
-        self._call("StopUnit", unit, "replace")
+        self._patiently(lambda: self._call("StopUnit", unit, "replace"))
 
     def restart(self, unit: str) -> None:
-        self._call("RestartUnit", unit, "replace")
+        self._patiently(lambda: self._call("RestartUnit", unit, "replace"))
+
+    def restart_once(self, unit: str) -> None:
+        """As `start_once`, but what runs of it ends first."""
+        self._do_once("RestartUnit", unit)
 
     def reset_failed(self, unit: str) -> None:
-        self._call("ResetFailedUnit", unit)
+        self._patiently(lambda: self._call("ResetFailedUnit", unit))
+
+    def health(self, within_seconds: float) -> str:
+        """`ok` or `down`: whether systemd answers, or did so within these seconds.
+
+        A lost connection is dialled anew. One that nobody has needed yet is not made for this.
+        """
+        if self._bus.used and time.monotonic() - self._looked_at >= within_seconds:
+            try:
+                self._look()
+                self._health = "ok"
+            except SystemdError:
+                self._health = "down"
+            self._looked_at = time.monotonic()
+        return self._health
+
+    def _look(self) -> None:
+        try:
+            self._call("ListUnitsByNames", ["rustploy-agent.service"], seconds=CHECK_SECONDS)
+        except SystemdUnavailable:
+            self._call("ListUnitsByNames", ["rustploy-agent.service"], seconds=CHECK_SECONDS)
 
     def state(self, unit: str) -> UnitState:
         return self.states([unit])[unit]
 
     def states(self, names: list[str]) -> dict[str, UnitState]:
-        rows = zip(names, self._call("ListUnitsByNames", names), strict=True)
+        rows = zip(names, self._patiently(lambda: self._call("ListUnitsByNames", names)), strict=True)
         return {name: UnitState(active=row[3], sub=row[4], path=row[6], job=row[7]) for name, row in rows}
 
     def needs_reload(self, unit: str) -> bool:
@@ -181,37 +215,51 @@ class Systemd:
         for unit in up:
             self.stop_and_wait(unit, seconds)
 
+    def _do_once(self, method: str, unit: str) -> None:
+        """Repeat only what systemd has not heard of. What it has may be over already, and then it looks undone."""
+        try:
+            self._patiently(lambda: self._call(method, unit, "replace"), unsent_only=True)
+        except SystemdUnavailable as error:
+            state = None if error.unsent else self.state(unit)
+            if state is None or not (state.job or state.up):
+                raise
+
+    def _patiently(self, call: Callable[[], T], *, unsent_only: bool = False) -> T:
+        """Call again while systemd cannot be asked, for a while after it was first missed, whoever missed it."""
+        while True:
+            try:
+                result = call()
+            except SystemdUnavailable as error:
+                now = time.monotonic()
+                self._missed_since = since = self._missed_since or now
+                if now - since >= AGAIN_SECONDS or (unsent_only and not error.unsent):
+                    raise
+                time.sleep(AGAIN_PAUSE_SECONDS)
+            else:
+                self._missed_since = None
+                return result
+
     def _connect(self) -> Any:
-        with self._lock:
-            if self._manager is None:
-                lean.use("pydbus", lambda: importlib.import_module("pydbus.proxy"), UNUSED)
-                from xml.etree import ElementTree
+        return self._bus.manager()
 
-                import pydbus
-                from pydbus.proxy import CompositeInterface
-
-                self._bus = pydbus.SystemBus()
-                proxy = CompositeInterface(ElementTree.fromstring(introspection()))
-                self._manager = proxy(self._bus, BUS_NAME, "/org/freedesktop/systemd1")
-            return self._manager
-
-    def _call(self, method: str, *arguments: object) -> Any:
+    def _call(self, method: str, *arguments: object, seconds: float = CALL_SECONDS) -> Any:
         return self._translated(
-            lambda: getattr(self._connect(), method)(*arguments, timeout=CALL_SECONDS), f"{method} {arguments[0]}"
+            lambda: getattr(self._connect(), method)(*arguments, timeout=seconds), f"{method} {arguments[0]}"
         )
 
     def _property(self, path: str, name: str, interface: str = SERVICE) -> Any:
-        return self._read(path, "Get", (interface, name))
+        return self._patiently(lambda: self._read(path, "Get", (interface, name)))
 
     def _properties(self, path: str, interface: str) -> dict[str, Any]:
-        values: dict[str, Any] = self._read(path, "GetAll", (interface,))
+        values: dict[str, Any] = self._patiently(lambda: self._read(path, "GetAll", (interface,)))
         return values
 
     def _read(self, path: str, method: str, arguments: tuple[str, ...]) -> Any:
         def read() -> Any:
+            connection = self._bus.connection()
             from gi.repository import GLib
 
-            return self._bus.con.call_sync(
+            return connection.call_sync(
                 BUS_NAME,
                 path,
                 "org.freedesktop.DBus.Properties",
@@ -226,11 +274,10 @@ class Systemd:
         return self._translated(read, f"{path} {arguments[-1]}")
 
     @staticmethod
-    def _translated(call: Callable[[], Any], what: str) -> Any:
+    def _translated(call: Callable[[], T], what: str) -> T:
         try:
             return call()
         except Exception as error:
-            # GLib.Error cannot be named here without importing gi, which costs 8 MB that an idle agent does not need.
-            if type(error).__module__.split(".")[0] not in ("gi", "pydbus"):
+            if not is_glib(error):
                 raise
-            raise SystemdError(f"systemd refused {what}: {str(error).partition('GDBus.Error:')[2] or error}") from error
+            raise translated(error, what) from error

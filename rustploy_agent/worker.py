@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rustploy_agent import ballast, deploy, events, history, reservation
+from rustploy_agent import ballast, deploy, events, reservation
 from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
-from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed, NotFound
+from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed, NotFound, SystemdUnavailable
 from rustploy_agent.leftovers import Leftovers
 from rustploy_agent.memory import give_back
 from rustploy_agent.models import App, DatabaseError, Deployment, database, rest
@@ -93,7 +93,7 @@ class Worker:
         """`enqueue` inside a transaction; what it returns is to be told to `announce` after the commit."""
         with database.atomic("IMMEDIATE"):
             reservation.take(deployment)
-            waiting = history.in_status(deployment.app, *WAITING)
+            waiting = list(Deployment.select().where(Deployment.app == deployment.app, Deployment.status.in_(WAITING)))
             for older in waiting:
                 older.move(WAITING, "failed", **superseded_by(deployment))
             deployment.created_at_unix_ms = deployment.updated_at_unix_ms = Deployment.next_turn(deployment.app)
@@ -218,7 +218,9 @@ class Worker:
         except DeploymentFailed as error:
             self._fail(run, error)
         except AgentError as error:
-            self._fail(run, DeploymentFailed(error.code, error.message))
+            # What systemd did not answer is done again as a whole: whether it was done cannot be told.
+            retryable = isinstance(error, SystemdUnavailable)
+            self._fail(run, DeploymentFailed(error.code, error.message, retryable=retryable))
         except Exception as error:
             log.exception("deployment %s", deployment.id)
             self._fail(
@@ -279,8 +281,8 @@ def superseded_by(newer: Deployment) -> dict[str, str]:
 def retry_or_yield(deployment: Deployment, **changes: Any) -> None:
     """To be tried again, unless a newer one waits: after that one, the older must not take its place again."""
     with database.atomic("IMMEDIATE"):
-        newer = history.in_status(deployment.app, *WAITING)
-        if newer:
-            deployment.move(("deploying",), "failed", **superseded_by(newer[0]))
-        else:
+        newer = Deployment.get_or_none(Deployment.app == deployment.app, Deployment.status.in_(WAITING))
+        if newer is None:
             deployment.move(("deploying",), "retrying", **changes)
+        else:
+            deployment.move(("deploying",), "failed", **superseded_by(newer))

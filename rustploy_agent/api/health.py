@@ -1,4 +1,4 @@
-"""GET /health: the API answers and its database can be read; how the ingress is stands beside it."""
+"""GET /health: the API answers and its database can be read; ingress and systemd stand beside it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def health() -> Response:
     database.check(FRESH_SECONDS)
     routing = core().routing
     routing.look()
-    answer = Response(json.dumps({"status": "ok", "ingress": routing.state}), mimetype="application/json")
+    about = {"status": "ok", "ingress": routing.state, "systemd": core().systemd.health(FRESH_SECONDS)}
+    answer = Response(json.dumps(about), mimetype="application/json")
     answer.headers.add("Cache-Control", "no-store")
     return answer

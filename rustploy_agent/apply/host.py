@@ -8,11 +8,14 @@ import grp
 import os
 import pwd
 import stat
+import time
 
 from rustploy_agent.apply.wish import Refused
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 LONGEST = 1024 * 1024
+#: Before systemctl is run again that failed: a systemd that executes itself anew answers nobody for a moment.
+PAUSES = (0.5, 1.0, 2.0)
 
 
 class Host:
@@ -35,6 +38,15 @@ class Host:
     def run(self, *argv: str) -> None:
         if os.spawnve(os.P_WAIT, argv[0], argv, ENVIRONMENT) != 0:
             raise Refused(f"`{' '.join(argv)}` failed; the journal of rustploy-apply.service says why")
+
+    def systemctl(self, *arguments: str) -> None:
+        """Run systemctl with a command that may be repeated."""
+        for pause in PAUSES:
+            try:
+                return self.run("/usr/bin/systemctl", *arguments)
+            except Refused:
+                time.sleep(pause)
+        return self.run("/usr/bin/systemctl", *arguments)
 
     def read(self, path: str) -> str:
         """The text of a file that only root writes; empty when there is none."""

@@ -74,6 +74,8 @@ def launched(wish: dict[str, Any], app: str, unit: str, process: dict[str, Any],
         f"BindPaths={home}/data",
         f"LogExtraFields=RUSTPLOY_PROCESS={process['type']}",
         f"MemoryMax={process['memory_max_bytes']}",
+        # Else an app at its limit fills the host's swap, and everybody else waits for the disk.
+        f"MemorySwapMax={process['memory_max_bytes']}",
         f"CPUQuota={process['cpu_quota_percent']}%",
         f"TasksMax={process['tasks_max']}",
     ]

@@ -120,7 +120,7 @@ def unrender(host: Host, units: list[str]) -> None:
     """Stop these units and remove what apply rendered for them; an operator's own drop-ins stay."""
     ours = [unit for unit in units if host.read(rendering.drop_in_path(unit))]
     if ours:
-        host.run("/usr/bin/systemctl", "stop", *ours)
+        host.systemctl("stop", *ours)
         host.write(RELOAD, "")
     for unit in units:
         host.remove(f"{WANTS}/{unit}")
@@ -131,7 +131,7 @@ def unrender(host: Host, units: list[str]) -> None:
 def reload(host: Host) -> None:
     """If unit files changed, in this run or in one that was broken off."""
     if os.path.exists(host.root + RELOAD):  # noqa: PTH110
-        host.run("/usr/bin/systemctl", "daemon-reload")
+        host.systemctl("daemon-reload")
         host.remove(RELOAD)
 
 
@@ -224,7 +224,7 @@ def start_sweep(host: Host) -> None:
     """What was put aside, in this run or in one before a reboot, is removed without anybody waiting for it."""
     if host.entries(TRASH):
         try:
-            host.run("/usr/bin/systemctl", "--no-block", "start", SWEEP)
+            host.systemctl("--no-block", "start", SWEEP)
         except Refused as error:
             sys.stderr.write(f"{error}\n")
 

@@ -161,6 +161,7 @@ def test_the_drop_in_of_a_slot_has_its_user_limits_directories_and_journal_field
         f"BindPaths={home}/data",
         "LogExtraFields=RUSTPLOY_PROCESS=web",
         "MemoryMax=536870912",
+        "MemorySwapMax=536870912",
         "CPUQuota=200%",
         "TasksMax=256",
         f"LogExtraFields=RUSTPLOY_DEPLOYMENT={UUID}",
@@ -462,6 +463,21 @@ def test_what_is_removed_is_gone_at_once_and_swept_away_by_another_unit(host: Fa
     assert sweep.main(host) == 0
     assert list(trash.iterdir()) == []
     assert (slug.parents[1] / "data").is_dir()
+
+
+def test_a_systemd_that_is_executed_anew_does_not_fail_a_run(host: Fake, monkeypatch: Any) -> None:
+    """Else an upgrade of systemd fails the deployments that need apply at that moment, for good."""
+    monkeypatch.setattr("rustploy_agent.apply.host.PAUSES", (0, 0))
+    run, failures = host.run, [Refused("Transport endpoint is not connected")] * 2
+
+    def sometimes(*argv: str) -> None:
+        if argv[1:] == ("daemon-reload",) and failures:
+            raise failures.pop()
+        run(*argv)
+
+    monkeypatch.setattr(host, "run", sometimes)
+    assert host.apply(desired(BLOG))["ok"] is True
+    assert host.loaded and not failures
 
 
 def test_a_sweep_takes_what_comes_meanwhile_and_gives_up_on_what_stays(host: Fake, monkeypatch: Any) -> None:

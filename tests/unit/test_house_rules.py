@@ -19,8 +19,8 @@ MODULES = {
 PROGRAMS = ("builder", "x509")
 #: Outside system -> the modules that may import it.
 DOORS = {
-    "pydbus": {"systemd"},
-    "gi": {"systemd"},
+    "pydbus": {"bus"},
+    "gi": {"bus", "systemd"},
     "systemd": {"journal", "builder.steplog", "serve"},
     "subprocess": {"process"},
     "git": {"builder.gitrun"},
@@ -54,6 +54,7 @@ GROUND = {
     "pipes",
     "lean",
     "listeners",
+    "bus",
 } | {
     "issuance",
     "mail",

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.processes
 SCRIPT = """
 import json, logging, sys
 logging.basicConfig()
-from rustploy_agent import small_flask, systemd
+from rustploy_agent import bus, small_flask, systemd
 small_flask.WITHOUT += tuple(one for one in sys.argv[1:] if not one.startswith("gi"))
-systemd.UNUSED += tuple(one for one in sys.argv[1:] if one.startswith("gi"))
+bus.UNUSED += tuple(one for one in sys.argv[1:] if one.startswith("gi"))
 small_flask.load()
 import rustploy_agent.serve
 try:

@@ -14,7 +14,11 @@ from tests.unit.caddy import Caddy
 
 @pytest.mark.parametrize("path", ["/health", "/api/v1/health"])
 def test_anybody_may_ask(api: Flask, path: str) -> None:
-    assert Client(api, "", root="")("GET", path, headers={}).get_json() == {"status": "ok", "ingress": "ok"}
+    assert Client(api, "", root="")("GET", path, headers={}).get_json() == {
+        "status": "ok",
+        "ingress": "ok",
+        "systemd": "ok",
+    }
 
 
 def test_a_database_that_cannot_be_read_is_not_well(api: Flask, core: Core) -> None:
@@ -28,7 +32,11 @@ def test_an_ingress_that_is_down_is_told_and_the_agent_is_well(api: Flask, core:
     """Else monitoring restarts the agent for what is not its fault, or nobody learns that the apps are not reached."""
     ingress.failure = IngressDown("nobody answers")
     core.routing.update()
-    assert Client(api, "")("GET", "/health", headers={}).get_json() == {"status": "ok", "ingress": "down"}
+    assert Client(api, "")("GET", "/health", headers={}).get_json() == {
+        "status": "ok",
+        "ingress": "down",
+        "systemd": "ok",
+    }
     ingress.failure = None
     core.routing.update()
     assert Client(api, "")("GET", "/health", headers={}).get_json()["ingress"] == "ok"

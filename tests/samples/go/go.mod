@@ -1,3 +1,0 @@
-module example.org/sample/v2
-
-go 1.19
