@@ -10,6 +10,7 @@ import peewee
 from rustploy_agent import (
     compilation,
     domains,
+    history,
     instances,
     manifest,
     precedence,
@@ -115,8 +116,7 @@ def _forget(app: App) -> None:
 
 
 def delete(app: App, settings: Settings, systemd: Systemd, applier: Applier, worker: Worker) -> None:
-    # As a list: a statement still being read would keep its snapshot, and the first write after another's be "locked".
-    for deployment in list(Deployment.select().where(Deployment.app == app, Deployment.status.in_(OPEN))):
+    for deployment in history.in_status(app, *OPEN):
         try:
             worker.cancel(deployment)
         except Conflict:

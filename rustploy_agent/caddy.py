@@ -21,6 +21,9 @@ SLOTS = ("a", "b")
 TRY_SECONDS = 10
 #: How long a request under way may take when the configuration changes, before Caddy breaks it off.
 GRACE_SECONDS = 3600
+#: Not HTTP/2 and HTTP/3: Debian 12 built Caddy with Go 1.19.8 and a QUIC library of 2022, in which one client can use
+#: up processor and memory (rapid resets, endless CONTINUATION frames). Debian 13 has the same Caddy.
+PROTOCOLS = ("h1",)
 #: Go's server takes 4 KiB more. An access line has a request's target in it, six bytes for each that is no UTF-8, and
 #: journald takes no datagram beyond 208 KiB: a visit that is too long for that would be in no log.
 LARGEST_HEADERS = 24 * 1024
@@ -132,6 +135,7 @@ def _listener(served: Served, port: int) -> Json:
     addresses = [f"[{address}]" if ":" in address else address for address in served.settings.addresses]
     return {
         "listen": [f"{address}:{port}" for address in addresses],
+        "protocols": list(PROTOCOLS),
         "logs": visits.names({host.name: site.app for site in served.sites for host in site.hosts}),
         "read_header_timeout": "10s",
         "idle_timeout": "2m",
@@ -278,6 +282,12 @@ def _proxy(upstreams: list[str], timeout_seconds: int) -> Json:
             }
         },
     }
+
+
+def pairs(document: Json) -> list[Json]:
+    """The certificates of one's own in a configuration, in Caddy's order."""
+    found: list[Json] = document.get("apps", {}).get("tls", {}).get("certificates", {}).get("load_pem", [])
+    return found
 
 
 def _tls(served: Served) -> Json:

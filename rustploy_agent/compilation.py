@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rustploy_agent import jobs, manifest, precedence, releases, repository, units
+from rustploy_agent import build_variables, jobs, manifest, precedence, releases, repository, units
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest
 from rustploy_agent.models import App, Slug
 from rustploy_agent.run import Run
@@ -89,19 +89,24 @@ def build_job(run: Run, slug: Slug, buildpack: str | None) -> dict[str, Any]:
             "timeout_seconds": seconds,
             "kept_slugs": kept,
             "empty_cache": run.deployment.force_rebuild,
+            **build_variables.for_job(run.app, run.settings.paths),
         },
     }
     unit = units.build(run.app.name)
-    built = jobs.run(
-        run.systemd,
-        unit,
-        run.path,
-        job,
-        "build.json",
-        seconds=seconds,
-        stop_waiting=run.cancelled.is_set,
-        stands_by=run.stands_by(unit),
-    )
+    try:
+        built = jobs.run(
+            run.systemd,
+            unit,
+            run.path,
+            job,
+            "build.json",
+            seconds=seconds,
+            stop_waiting=run.cancelled.is_set,
+            stands_by=run.stands_by(unit),
+        )
+    except DeploymentFailed as error:
+        error.message = build_variables.with_hint(run.app, error.message)
+        raise
     if not set(built["needs_slugs"]) <= set(kept):
         raise DeploymentFailed("build_failed", "the build names slugs that it was not told to share")
     return built

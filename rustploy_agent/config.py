@@ -94,6 +94,14 @@ class Timeouts:
 
 
 @dataclass(frozen=True)
+class History:
+    """Ended deployments that stay listed: the newest `keep` of each app, and all younger than `days`."""
+
+    keep: int
+    days: int
+
+
+@dataclass(frozen=True)
 class Limits:
     """What one process of an app may use."""
 
@@ -128,6 +136,7 @@ class Settings:
     concurrency: int
     attempts: int
     standby_minutes: int
+    history: History
     timeouts: Timeouts
     schemes: tuple[str, ...]
     file_root: str | None
@@ -149,7 +158,7 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
     """Settings from a parsed YAML document (None: all defaults)."""
     fields = Fields({} if document is None else document)
     listen, deployments, source_fields = fields.object("listen"), fields.object("deployments"), fields.object("source")
-    timeouts, apps = deployments.object("timeouts"), fields.object("apps")
+    apps = fields.object("apps")
     ports, limits = apps.object("ports"), apps.object("limits")
     releases, disk, admin = fields.object("releases"), fields.object("disk"), fields.object("admin")
     settings = Settings(
@@ -160,13 +169,8 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
         concurrency=deployments.optional("concurrency", integer(1, 32), 2),
         attempts=deployments.optional("attempts", integer(1, 10), 3),
         standby_minutes=deployments.optional("standby_minutes", integer(0, 60), 10),
-        timeouts=Timeouts(
-            fetch=timeouts.optional("fetch_seconds", integer(1, 3600), 120),
-            build=timeouts.optional("build_seconds", integer(1, 3600), 900),
-            release=timeouts.optional("release_seconds", integer(1, 3600), 300),
-            health=timeouts.optional("health_seconds", integer(1, 3600), 60),
-            drain=timeouts.optional("drain_seconds", integer(0, 3600), 30),
-        ),
+        history=_history(deployments.object("history")),
+        timeouts=_timeouts(deployments.object("timeouts")),
         schemes=source_fields.optional("schemes", _schemes, ("https", "ssh")),
         file_root=source_fields.maybe("file_root", _absolute),
         source_max_bytes=source_fields.optional("max_mib", integer(1, 65536), 512) * MIB,
@@ -195,6 +199,22 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
             f"{source}: " + "; ".join(f"{detail.field or 'file'} {detail.message}" for detail in problems)
         )
     return settings
+
+
+def _timeouts(fields: Fields) -> Timeouts:
+    return Timeouts(
+        fetch=fields.optional("fetch_seconds", integer(1, 3600), 120),
+        build=fields.optional("build_seconds", integer(1, 3600), 900),
+        release=fields.optional("release_seconds", integer(1, 3600), 300),
+        health=fields.optional("health_seconds", integer(1, 3600), 60),
+        drain=fields.optional("drain_seconds", integer(0, 3600), 30),
+    )
+
+
+def _history(fields: Fields) -> History:
+    return History(
+        keep=fields.optional("keep", integer(10, 10_000), 200), days=fields.optional("days", integer(1, 3650), 30)
+    )
 
 
 def _ingress(fields: Fields) -> Ingress:

@@ -13,9 +13,11 @@ from typing import Any
 
 from rustploy_agent import (
     activation,
+    build_variables,
     compilation,
     environment,
     events,
+    history,
     instances,
     live,
     precedence,
@@ -99,8 +101,9 @@ def fetch(run: Run, meanwhile: Callable[[], None]) -> Source:
         raise DeploymentFailed(
             "no_repository", "the app has no repository yet; import one with POST /api/v1/apps/import"
         )
-    kept: dict[str, Slug] = {} if deployment.force_rebuild else releases.reusable_slugs(app, app.build_mode)
-    slug = releases.make_slug(app, run.path / "slugs", app.build_mode)
+    seen = build_variables.identity(app)
+    kept: dict[str, Slug] = {} if deployment.force_rebuild else releases.reusable_slugs(app, app.build_mode, seen)
+    slug = releases.make_slug(app, run.path / "slugs", app.build_mode, seen)
     job = compilation.job_document(run, slug, ref=deployment.source_ref, commit=deployment.requested_commit, known=kept)
     directory = run.path / "slugs" / slug.id
     try:
@@ -174,6 +177,7 @@ def _allocate(run: Run, process_types: set[str]) -> bool:
 def prune(run: Run, release: Release) -> None:
     run.mark("prune")
     releases.prune(run.app, run.settings)
+    history.forget_oldest(run.app, run.settings)
     _allocate(run, set(release.processes) - {precedence.RELEASE})
     reservation.renew(run.app)
     run.applier.ensure(run.app.name)
@@ -187,5 +191,6 @@ def clean_up(run: Run) -> None:
         run.systemd.stop_and_wait(unit, 60)
     activation.stop_slot(run, app.idle_slot)
     releases.discard_unfinished(app, run.path / "slugs")
+    history.forget_oldest(app, run.settings)
     reservation.renew(app)
     run.applier.ensure(app.name)

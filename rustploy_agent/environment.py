@@ -49,13 +49,19 @@ def variables(app: App, paths: Paths) -> dict[str, str]:
     return found
 
 
-def change(app: App, changes: Mapping[str, str | None], paths: Paths) -> int:
-    """Sets and (None) deletes, all or nothing; how many rows were deleted. Inside the caller's transaction."""
+def change(
+    app: App, changes: Mapping[str, str | None], paths: Paths, build: Mapping[str, bool | None] | None = None
+) -> int:
+    """Set variables and (None) delete them, all or nothing; return how many were deleted.
+
+    Runs inside the caller's transaction. `build` says of those that it names whether builds see them; the others stay
+    as they are.
+    """
     unwanted = [key for key, value in changes.items() if value is None]
     deleted: int = EnvVar.delete().where(EnvVar.app == app, EnvVar.key.in_(unwanted)).execute() if unwanted else 0
     wanted = {key: value for key, value in changes.items() if value is not None}
     if wanted:
-        _set(app, wanted, _unlock(paths))
+        _set(app, wanted, _unlock(paths), build or {})
         _check_size(app)
     return deleted
 
@@ -98,12 +104,13 @@ def _refusals(read: Callable[[], object]) -> list[str]:
         return [error.message]
 
 
-def _set(app: App, values: Mapping[str, str], box: Box) -> None:
+def _set(app: App, values: Mapping[str, str], box: Box, build: Mapping[str, bool | None]) -> None:
     for key, value in values.items():
         sealed = _seal(box, app.id, key, value)
-        EnvVar.insert(app=app, key=key, sealed=sealed).on_conflict(
+        marked = {EnvVar.build: build[key]} if build.get(key) is not None else {}
+        EnvVar.insert({EnvVar.app: app, EnvVar.key: key, EnvVar.sealed: sealed} | marked).on_conflict(
             conflict_target=[EnvVar.app, EnvVar.key],
-            update={EnvVar.sealed: sealed, EnvVar.updated_at_unix_ms: now_ms()},
+            update={EnvVar.sealed: sealed, EnvVar.updated_at_unix_ms: now_ms()} | marked,
         ).execute()
 
 

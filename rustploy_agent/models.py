@@ -62,6 +62,8 @@ class EnvVar(Model):
     app = peewee.ForeignKeyField(App, on_delete="CASCADE")
     key = peewee.TextField()
     sealed = peewee.TextField()
+    #: Whether builds see it; None: if its name says that it is public (build_variables.py).
+    build = peewee.BooleanField(null=True)
     updated_at_unix_ms = peewee.IntegerField(default=now_ms)
 
 
@@ -151,6 +153,8 @@ class Slug(Model):
     app = peewee.ForeignKeyField(App, on_delete="CASCADE")
     commit_sha = peewee.TextField(null=True)
     build_mode = peewee.TextField()
+    #: Which variables the build saw (build_variables.identity).
+    build_variables = peewee.TextField(default="")
     buildpack = peewee.TextField(null=True)
     processes = JSONField(default=dict)
     manifest = JSONField(null=True)

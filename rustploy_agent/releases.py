@@ -21,9 +21,9 @@ BUILDING = 0o770
 SEALED = 0o705
 
 
-def make_slug(app: App, paths_slugs: Path, build_mode: str) -> Slug:
+def make_slug(app: App, paths_slugs: Path, build_mode: str, build_variables: str = "") -> Slug:
     """The row comes first: what is on disk is always listed."""
-    slug: Slug = Slug.create(app=app, build_mode=build_mode)
+    slug: Slug = Slug.create(app=app, build_mode=build_mode, build_variables=build_variables)
     directory = paths_slugs / slug.id
     directory.mkdir(mode=BUILDING)
     directory.chmod(BUILDING)
@@ -53,11 +53,12 @@ def discard_unfinished(app: App, paths_slugs: Path) -> None:
         Slug.update(state="removing").where(Slug.id == slug.id).execute()
 
 
-def reusable_slugs(app: App, build_mode: str) -> dict[str, Slug]:
+def reusable_slugs(app: App, build_mode: str, build_variables: str = "") -> dict[str, Slug]:
     """Commit to kept slug, for builds that would give the same again."""
     rows = (
         Slug.select()
         .where(Slug.app == app, Slug.state == "ready", (Slug.build_mode == build_mode) | (Slug.buildpack == build_mode))
+        .where(Slug.build_variables == build_variables)
         .order_by(Slug.created_at_unix_ms)
     )
     return {slug.commit_sha: slug for slug in rows}

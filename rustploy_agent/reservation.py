@@ -6,6 +6,7 @@ without the daemon-reload that stops systemd for a quarter of a second. When the
 
 from __future__ import annotations
 
+from rustploy_agent import history
 from rustploy_agent.clock import new_id
 from rustploy_agent.models import App, Deployment, Slot
 
@@ -26,15 +27,10 @@ def claim(app: App, deployment: Deployment, letter: str) -> None:
 
 def renew(app: App) -> None:
     """Readies the idle slot for what comes next: the deployment that waits already, or one that nobody knows yet."""
-    waiting = (
-        Deployment.select()
-        .where(Deployment.app == app, Deployment.status.in_(("queued", "retrying")))
-        .order_by(Deployment.created_at_unix_ms.desc())
-        .first()
-    )
+    waiting = history.in_status(app, "queued", "retrying")
     slot = Slot.get(Slot.app == app, Slot.letter == _idle(app.id))
-    if waiting is not None:
-        slot.deployment_id = waiting.id
+    if waiting:
+        slot.deployment_id = waiting[0].id
     elif slot.deployment_id is None or _known(slot.deployment_id):
         slot.deployment_id = new_id()
     slot.save(only=[Slot.deployment_id])

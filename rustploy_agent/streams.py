@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from rustploy_agent import events, instances, journal, units
+from rustploy_agent import events, history, instances, journal, units
 from rustploy_agent.errors import Unavailable
 from rustploy_agent.models import App, Deployment, Slot, database
 
@@ -37,12 +37,14 @@ class Event:
 
 def active_deployment(app: App) -> str | None:
     """The newest that is being worked on, else the one that serves, else the newest that was ever tried."""
-    rows = Deployment.select().where(Deployment.app == app).order_by(Deployment.created_at_unix_ms.desc())
-    found: Deployment | None = rows.where(Deployment.status.in_(UNDER_WAY)).first()
-    if found is None and app.active_slot is not None:
+    under_way = history.in_status(app, *UNDER_WAY)
+    if under_way:
+        return str(under_way[0].id)
+    if app.active_slot is not None:
         serving = Slot.get_or_none(Slot.app == app, Slot.letter == app.active_slot)
         return serving.deployment_id if serving else None
-    found = found or rows.where(Deployment.status.in_(("healthy", "failed"))).first()
+    rows = Deployment.select().where(Deployment.app == app).order_by(Deployment.created_at_unix_ms.desc())
+    found: Deployment | None = rows.where(Deployment.status.in_(("healthy", "failed"))).first()
     return found.id if found else None
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rustploy_agent import ballast, deploy, events, reservation
+from rustploy_agent import ballast, deploy, events, history, reservation
 from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -93,7 +93,7 @@ class Worker:
         """`enqueue` inside a transaction; what it returns is to be told to `announce` after the commit."""
         with database.atomic("IMMEDIATE"):
             reservation.take(deployment)
-            waiting = list(Deployment.select().where(Deployment.app == deployment.app, Deployment.status.in_(WAITING)))
+            waiting = history.in_status(deployment.app, *WAITING)
             for older in waiting:
                 older.move(WAITING, "failed", **superseded_by(deployment))
             deployment.created_at_unix_ms = deployment.updated_at_unix_ms = Deployment.next_turn(deployment.app)
@@ -281,8 +281,8 @@ def superseded_by(newer: Deployment) -> dict[str, str]:
 def retry_or_yield(deployment: Deployment, **changes: Any) -> None:
     """To be tried again, unless a newer one waits: after that one, the older must not take its place again."""
     with database.atomic("IMMEDIATE"):
-        newer = Deployment.get_or_none(Deployment.app == deployment.app, Deployment.status.in_(WAITING))
-        if newer is None:
-            deployment.move(("deploying",), "retrying", **changes)
+        newer = history.in_status(deployment.app, *WAITING)
+        if newer:
+            deployment.move(("deploying",), "failed", **superseded_by(newer[0]))
         else:
-            deployment.move(("deploying",), "failed", **superseded_by(newer))
+            deployment.move(("deploying",), "retrying", **changes)

@@ -6,12 +6,13 @@ from typing import Any
 
 from flask import g
 
-from rustploy_agent import apps, environment
+from rustploy_agent import apps, build_variables, environment
 from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner
 from rustploy_agent.api.paging import page
 from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.errors import NotFound
+from rustploy_agent.fields import boolean
 from rustploy_agent.models import EnvVar, database
 from rustploy_agent.names import env_key, env_value
 
@@ -20,7 +21,13 @@ MASK = "********"
 
 
 def view(row: EnvVar, value: str) -> dict[str, Any]:
-    return {"app_id": row.app_id, "key": row.key, "value": value, "updated_at_unix_ms": row.updated_at_unix_ms}
+    return {
+        "app_id": row.app_id,
+        "key": row.key,
+        "value": value,
+        "build": build_variables.seen_by_builds(row),
+        "updated_at_unix_ms": row.updated_at_unix_ms,
+    }
 
 
 @resource.route("/apps/<app_id>/env", scope="read")
@@ -39,9 +46,10 @@ def list_env(app_id: str) -> dict[str, Any]:
 def set_env(app_id: str) -> dict[str, Any]:
     app, fields = apps.find(app_id), body()
     key, value = fields.required("key", env_key, ""), fields.required("value", env_value, "")
+    build = fields.maybe("build", boolean)
     complete(fields)
     with database.atomic("IMMEDIATE"):
-        environment.change(app, {key: value}, core().settings.paths)
+        environment.change(app, {key: value}, core().settings.paths, {key: build})
         row = next(row for row in environment.rows(app) if row.key == key)
     trail.about(key)
     return view(row, value)
@@ -51,13 +59,24 @@ def set_env(app_id: str) -> dict[str, Any]:
 def change_env(app_id: str) -> dict[str, Any]:
     """All or nothing, its answer included: what the others are has to be readable."""
     app, fields = apps.find(app_id), body()
-    changes = fields.every(env_key, env_value)
+    wanted = fields.every(env_key, _wanted)
     complete(fields)
+    changes = {key: None if one is None else one[0] for key, one in wanted.items()}
+    build = {key: one[1] for key, one in wanted.items() if one is not None}
     with database.atomic("IMMEDIATE"):
-        environment.change(app, changes, core().settings.paths)
+        environment.change(app, changes, core().settings.paths, build)
         values = environment.variables(app, core().settings.paths)
         trail.about(", ".join(changes))
         return {"items": [view(row, values[row.key]) for row in environment.rows(app)]}
+
+
+def _wanted(value: object) -> tuple[str, bool | None]:
+    """Return the value, and whether builds shall see it (None: as before), of a string or of an object with both."""
+    if not isinstance(value, dict):
+        return env_value(value), None
+    if not {"value"} <= set(value) <= {"value", "build"}:
+        raise ValueError('must be a string, null, or an object such as {"value": "…", "build": true}')
+    return env_value(value["value"]), boolean(value["build"]) if "build" in value else None
 
 
 @resource.route("/apps/<app_id>/env/<key>", methods=["DELETE"], scope="admin", manner=Manner(atomic=True))

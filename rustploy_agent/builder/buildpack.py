@@ -7,29 +7,26 @@ The interface is Heroku's classic one: `bin/compile BUILD_DIR CACHE_DIR ENV_DIR`
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
-import re
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rustploy_agent.builder import child, job
+from rustploy_agent.builder import cause, child, job
 from rustploy_agent.builder.child import DeadlineExceeded
 from rustploy_agent.builder.job import Build, Job, Refused
 from rustploy_agent.builder.places import Places
 from rustploy_agent.builder.steplog import StepLog, masked
 
 QUOTED_LINES = 5
-LONGEST_QUOTE = 300
 LOWEST_FREE_BYTES = 16 * 2**20
 REMOVE_SECONDS = 60
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
-#: What compilers and package managers print after the line that says what is wrong.
-NOISE = re.compile(
-    r"^\s*(?:$|[\^~|]+\s*$|at |npm (?:error|ERR!)(?: A complete log|\s*$)|\[notice\]|WARNING:|npm warn|hint:)"
-)
-#: A proxy that root set for the unit is for builds too; nothing else of the environment is.
-INHERITED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+#: Proxies and package mirrors that root set for the unit are for builds too; nothing else of the environment is.
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+GO_MIRRORS = ("GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE", "GOFLAGS")
+INHERITED = (*PROXIES, *GO_MIRRORS)
 
 
 def main(app: str, places: Places) -> None:
@@ -39,7 +36,7 @@ def main(app: str, places: Places) -> None:
         built = perform(asked, job.build_of(message), places, log)
         answer = job.success(asked, built)
     except Refused as refused:
-        refused.message = masked(refused.message)
+        refused.message = log.shown(masked(refused.message))
         log.line(f"{refused.code}: {refused.message}", priority=3)
         remove_checkout(places.checkout(asked.slug_id))
         answer = job.refusal(asked, refused)
@@ -56,10 +53,19 @@ def perform(asked: Job, wanted: Build, places: Places, log: StepLog) -> dict[str
     if wanted.buildpack is None:
         raise Refused("no_buildpack", "buildpack: none matches the repository; name one with build_mode")
     checkout = places.checkout(asked.slug_id)
-    kept = wanted.kept_slugs
+    log.hide(wanted.environment[name] for name in wanted.hidden if name in wanted.environment)
     if wanted.empty_cache:
         empty(places.cache)
-    return build(wanted.buildpack, checkout, places.cache, places.buildpacks, wanted.timeout_seconds, log, kept)
+    return build(
+        wanted.buildpack,
+        checkout,
+        places.cache,
+        places.buildpacks,
+        wanted.timeout_seconds,
+        log,
+        wanted.kept_slugs,
+        wanted.environment,
+    )
 
 
 def build(
@@ -70,20 +76,25 @@ def build(
     seconds: int,
     log: StepLog,
     kept_slugs: tuple[str, ...] = (),
+    variables: Mapping[str, str] | None = None,
     *,
     instant: bool = False,
 ) -> dict[str, Any]:
     """The result's `procfile`, `release`, `bytes` and `needs_slugs`; Refused when it fails or takes longer.
 
+    `variables` are the app's for its builds; the platform's own win over them.
+
     `instant`: also Refused by the buildpack when it would run anything of the repository.
     """
     commands = executables(buildpacks, name)
     deadline = time.monotonic() + seconds
-    environment = build_environment(cache) | {"RUSTPLOY_KEPT_SLUGS": " ".join(kept_slugs)}
+    variables = variables or {}
+    environment = dict(variables) | build_environment(cache) | {"RUSTPLOY_KEPT_SLUGS": " ".join(kept_slugs)}
     environment |= {"RUSTPLOY_INSTANT": "1"} if instant else {}
     log.line(f"building with buildpack {name}")
     try:
-        compile_app(commands["compile"], checkout, cache, environment, deadline, log)
+        with environment_directory(variables) as env_dir:
+            compile_app([commands["compile"], checkout, cache, env_dir], environment, deadline, log)
         release = release_of(commands["release"], checkout, environment, deadline)
     except DeadlineExceeded:
         raise Refused("build_timeout", f"the build did not end within {seconds} s") from None
@@ -145,33 +156,44 @@ def stack() -> str:
     return "-".join(about.get(key, "").strip('"') for key in ("ID", "VERSION_ID")).rstrip("-")
 
 
-def compile_app(
-    compile_: str, checkout: str, cache: str, environment: dict[str, str], deadline: float, log: StepLog
-) -> None:
-    last: collections.deque[str] = collections.deque(maxlen=QUOTED_LINES)
+@contextlib.contextmanager
+def environment_directory(variables: Mapping[str, str]) -> Iterator[str]:
+    """Yield ENV_DIR: a file for each variable, in the unit's own /tmp; the directory is gone afterwards."""
+    directory = f"/tmp/rustploy-env-{os.getpid()}"
+    os.mkdir(directory, 0o700)
+    try:
+        for name, value in variables.items():
+            with open(f"{directory}/{name}", "w", encoding="utf-8", newline="") as file:
+                file.write(value)
+        yield directory
+    finally:
+        child.run(["/usr/bin/rm", "-rf", "--", directory], {}, time.monotonic() + REMOVE_SECONDS, lambda _: None)
+
+
+def compile_app(argv: list[str], environment: dict[str, str], deadline: float, log: StepLog) -> None:
+    """Run bin/compile (its command line is `argv`, with the checkout second); Refused when it fails."""
+    checkout = argv[1]
+    last: collections.deque[str] = collections.deque(maxlen=cause.KEPT_LINES)
 
     def on_line(line: str) -> None:
         log.line(line)
-        said = CONTROL.sub("", line).strip()
-        if said and not NOISE.match(line):
-            last.append(said[:LONGEST_QUOTE])
+        if line.strip():
+            last.append(line[: cause.LONGEST_READ])
 
-    env_dir = f"/tmp/rustploy-env-{os.getpid()}"  # the unit has a /tmp of its own; nothing is put in here
-    os.mkdir(env_dir, 0o700)
     os.chdir(checkout)
-    status = child.run([compile_, checkout, cache, env_dir], environment, deadline, on_line)
-    os.rmdir(env_dir)
+    status = child.run(argv, environment, deadline, on_line)
     if status:
         raise failure(status, checkout, last)
 
 
-def failure(status: int, checkout: str, last: collections.deque[str]) -> Refused:
+def failure(status: int, checkout: str, last: Sequence[str]) -> Refused:
     free = os.statvfs(checkout)
-    said = "; ".join(last)
-    if "No space left on device" in said or free.f_bavail * free.f_frsize < LOWEST_FREE_BYTES:
-        return Refused("disk_full", f"the disk is full; the build said: {said}", exit_status=status)
+    said = cause.of(last)
+    full = any("No space left on device" in line for line in last)
+    if full or free.f_bavail * free.f_frsize < LOWEST_FREE_BYTES:
+        return Refused("disk_full", f"the disk is full; {said}", exit_status=status)
     ended = f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
-    return Refused("build_failed", f"the build {ended}; its last lines: {said or '(none)'}", exit_status=status)
+    return Refused("build_failed", f"the build {ended}; {said}", exit_status=status)
 
 
 def release_of(release: str, checkout: str, environment: dict[str, str], deadline: float) -> str:

@@ -30,15 +30,25 @@ NODE_FRAMEWORKS = (
     ("vite", "vite"),
 )
 PYTHON_FRAMEWORKS = ("django", "fastapi", "starlette", "quart", "litestar", "flask", "bottle", "falcon", "pyramid")
+GO_FRAMEWORKS = (
+    ("github.com/gin-gonic/gin", "gin"),
+    ("github.com/labstack/echo", "echo"),
+    ("github.com/gofiber/fiber", "fiber"),
+    ("github.com/go-chi/chi", "chi"),
+)
 STATIC_ROOTS = ("public", "dist", "_site", "www")
 PYTHON_FILES = ("requirements.txt", "pyproject.toml", "Pipfile", "setup.py")
 REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+#: A module that go.mod requires, without the suffix of its major version.
+GO_REQUIREMENT = re.compile(r"(?m)^(?:require)?\s+([a-z0-9.-]+\.[a-z]+/[^\s/]+/[^\s/]+)(?:/v\d+)?\s+v")
 QUOTED_REQUIREMENT = re.compile(r"""["']([A-Za-z0-9][A-Za-z0-9._-]*)""")
 
 
 def detect(names: Set[str], read: Read) -> dict[str, Any]:
     """The contract's Detection object. `names`: what lies at the top; `read` gives a file's text, or None."""
-    if "package.json" in names and not _python_first(names):
+    if {"go.mod", "main.go"} & names:
+        found = _go(names, read)
+    elif "package.json" in names and not _python_first(names):
         found = _node(names, read)
     elif any(name in names for name in PYTHON_FILES):
         found = _python(names, read)
@@ -47,6 +57,12 @@ def detect(names: Set[str], read: Read) -> dict[str, Any]:
     else:
         found = _detection("unknown", "none", None, "unknown")
     return found | {"dockerfile_present": "Dockerfile" in names}
+
+
+def _go(names: Set[str], read: Read) -> dict[str, Any]:
+    required = set(GO_REQUIREMENT.findall(read("go.mod") or ""))
+    framework = next((name for module, name in GO_FRAMEWORKS if module in required), "go")
+    return _detection(framework, "go", "go.sum" if "go.sum" in names else None, "go")
 
 
 def _python_first(names: Set[str]) -> bool:

@@ -10,7 +10,7 @@ from rustploy_agent.builder import child, detection, job
 from rustploy_agent.builder.job import Refused
 
 #: Asked in this order; a repository that several can build says with build_mode which one it means.
-ORDER = ("python", "node", "static")
+ORDER = ("go", "python", "node", "static")
 MANIFEST = "rustploy.yaml"
 DETECT_SECONDS = 10
 

@@ -19,6 +19,7 @@ TEXT_LIMIT = 64 * 1024
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 BUILDPACK = re.compile(r"[a-z][a-z0-9]{0,31}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 APP_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,25}[a-z0-9])?")
 
 
@@ -57,6 +58,9 @@ class Build(NamedTuple):
     timeout_seconds: int
     kept_slugs: tuple[str, ...]
     empty_cache: bool
+    #: The app's variables that builds see, and the names of those whose values the log must not show.
+    environment: dict[str, str]
+    hidden: tuple[str, ...]
 
 
 def parse(document: bytes, app: str) -> tuple[Job, dict[str, Any]]:
@@ -92,7 +96,10 @@ def build_of(message: dict[str, Any]) -> Build:
     if not all(UUID.fullmatch(slug) for slug in kept):
         raise ValueError("kept_slugs: must be ids of slugs")
     buildpack = _match(part, "buildpack", BUILDPACK) if named else None
-    return Build(buildpack, _positive(part, "timeout_seconds"), kept, _flag(part, "empty_cache"))
+    environment = _variables(part, "environment") if "environment" in part else {}
+    hidden = _texts(part, "hidden") if "hidden" in part else ()
+    seconds = _positive(part, "timeout_seconds")
+    return Build(buildpack, seconds, kept, _flag(part, "empty_cache"), environment, hidden)
 
 
 def success(asked: Job, found: dict[str, Any]) -> dict[str, Any]:
@@ -212,6 +219,15 @@ def _texts(part: dict[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError(f"{key}: must be a list of texts")
     return tuple(value)
+
+
+def _variables(part: dict[str, Any], key: str) -> dict[str, str]:
+    value = part.get(key)
+    if not isinstance(value, dict) or not all(
+        VARIABLE.fullmatch(name) and isinstance(text, str) and "\0" not in text for name, text in value.items()
+    ):
+        raise ValueError(f"{key}: must be an object of variables' names and texts")
+    return value
 
 
 def _match(part: dict[str, Any], key: str, pattern: re.Pattern[str]) -> str:

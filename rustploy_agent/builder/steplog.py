@@ -7,7 +7,14 @@ import re
 # systemd.journal pulls in logging, uuid and datetime (10 ms); the programs that use this live for a tenth of a second.
 from systemd._journal import sendv
 
+TYPE_CHECKING = False  # what type checkers take for typing's, without loading typing
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 LONGEST_LINE = 8 * 1024
+#: A shorter value (true, 3000, eu) stands in logs for other reasons, and to mask it would tell it.
+SHORTEST_HIDDEN = 6
+MASK = "********"
 #: The scheme's length is bounded and nothing matches in two ways: the time grows with the text, not with its square.
 CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z0-9+.-]{1,32}://)[^/\s@][^/\s]*@")
 
@@ -28,7 +35,21 @@ class StepLog:
             f"SYSLOG_IDENTIFIER=rustploy-{step}",
         ]
 
+        self._hidden: list[str] = []
+
+    def hide(self, values: Iterable[str]) -> None:
+        """Replace these values, line by line, wherever they stand in what follows; the longest first."""
+        lines = {line.strip() for value in values for line in value.splitlines()}
+        self._hidden = sorted((line for line in lines if len(line) >= SHORTEST_HIDDEN), key=len, reverse=True)
+
+    def shown(self, text: str) -> str:
+        """Return the text without the hidden values."""
+        for value in self._hidden:
+            text = text.replace(value, MASK)
+        return text
+
     def line(self, text: str, priority: int = 6) -> None:
+        text = self.shown(text)
         for start in range(0, max(len(text), 1), LONGEST_LINE):
             piece = text[start : start + LONGEST_LINE].replace("\0", "\ufffd")
             sendv(f"MESSAGE={piece}", f"PRIORITY={priority}", *self._fields)

@@ -19,6 +19,8 @@ from rustploy_agent.migrations import (
     m0008_subject,
     m0009_health,
     m0010_scale,
+    m0011_history,
+    m0012_build_variables,
 )
 
 STEPS = (
@@ -32,6 +34,8 @@ STEPS = (
     m0008_subject.SQL,
     m0009_health.SQL,
     m0010_scale.SQL,
+    m0011_history.SQL,
+    m0012_build_variables.SQL,
 )
 
 

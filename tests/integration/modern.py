@@ -1,16 +1,19 @@
 """A visitor over HTTP/3, or over an HTTP/2 that says what no honest client would; prints JSON.
 
     modern.py h3 HOST PORT PATH          {"status", "body", "protocol"}
-    modern.py h2 HOST PORT <attempts     for each [headers, body] of the JSON list: a status, "reset" or "closed"
+    modern.py h2 HOST PORT <attempts     for each [headers, body] of the JSON list: a status, "reset", "closed", or
+                                         "refused" by a server that does not speak HTTP/2
 
 Run by a Python of its own, which has aioquic and h2 (requirements.txt); certificates are not checked.
 """
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 ADDRESS, SECONDS = "127.0.0.1", 10
@@ -66,7 +69,9 @@ def h2(host: str, port: int, headers: list[list[str]], body: str) -> int | str:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     raw = socket.create_connection((ADDRESS, port), timeout=SECONDS)
-    with context.wrap_socket(raw, server_hostname=host) as connection:
+    with raw, _secured(context, raw, host) as connection:
+        if connection is None:
+            return "refused"
         http = H2Connection(H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False))
         http.initiate_connection()
         http.send_headers(1, list(map(tuple, headers)), end_stream=not body)
@@ -82,6 +87,20 @@ def h2(host: str, port: int, headers: list[list[str]], body: str) -> int | str:
                     return "reset"
             connection.sendall(http.data_to_send())
     return "closed"
+
+
+@contextlib.contextmanager
+def _secured(context: ssl.SSLContext, raw: socket.socket, host: str) -> Iterator[ssl.SSLSocket | None]:
+    """None when the server does not agree on the protocol."""
+    try:
+        connection = context.wrap_socket(raw, server_hostname=host)
+    except ssl.SSLError as error:
+        if "no application protocol" not in str(error).lower().replace("_", " "):
+            raise
+        yield None
+        return
+    with connection:
+        yield connection if connection.selected_alpn_protocol() == "h2" else None
 
 
 def _text(value: bytes | str) -> str:

@@ -127,6 +127,18 @@ def test_a_site_that_is_only_built_is_served(api: Deployments) -> None:
     assert api.get("built").body == "2\n"
 
 
+def test_a_go_module_is_built_and_its_second_build_fetches_nothing(api: Deployments) -> None:
+    """The toolchain alone is 70 MB to download: no deployment may fetch it again."""
+    log = deployed(api, "gopher", sample("go"))
+    assert "fetching Go" in log
+    assert "web: bin/sample" in log
+    assert api.get("gopher").body == "go sample answers\n"
+    changed = sample("go")["greeting/greeting.go"].replace("answers", "answers again")
+    log = again(api, "gopher", {"greeting/greeting.go": changed})
+    assert "fetching Go" not in log
+    assert api.get("gopher").body == "go sample answers again\n"
+
+
 def test_a_failing_build_quotes_the_package_manager(api: Deployments) -> None:
     api.create("broken", {"requirements.txt": "this-package-does-not-exist-anywhere==1", "Procfile": "web: x"})
     about = api.wait("broken", api.start("broken"), 120)

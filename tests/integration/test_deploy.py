@@ -166,6 +166,33 @@ BROKEN = {
 }
 
 
+def test_builds_see_the_variables_that_are_for_them(api: Deployments) -> None:
+    """A front end is built with its public variables, and a changed one reaches visitors without a new commit."""
+    build = (
+        'printf "%s" "$VITE_COLOUR ${PASSWORD-unseen}" >version.txt; echo "with $BUILD_TOKEN"; test -z "${BROKEN-}"\n'
+    )
+    api.create("colours", scripted("x") | {"build.sh": build}, build_mode="script")
+    path = "/api/v1/apps/colours/env"
+    api.machine.http("PATCH", path, {"VITE_COLOUR": "blue", "PASSWORD": "hunter2hunter2"})
+    api.machine.http("PUT", path, {"key": "BUILD_TOKEN", "value": "token-of-the-build", "build": True})
+    first = api.healthy("colours")
+    assert api.get("colours").body == "blue unseen"
+    assert "with ********" in api.logs("colours", first["id"])
+    api.machine.http("PUT", path, {"key": "VITE_COLOUR", "value": "green"})
+    assert api.healthy("colours")["outcome"] == "released"
+    assert api.get("colours").body == "green unseen"
+    assert api.healthy("colours")["outcome"] == "unchanged"
+
+
+def test_a_build_that_lacks_a_variable_of_the_app_says_how_it_gets_it(api: Deployments) -> None:
+    """Else the variable is set, the build says that it is not, and nobody knows why."""
+    api.create("lacking", scripted("x") | {"build.sh": 'echo "${SITE_URL:?must be set}"\n'}, build_mode="script")
+    api.machine.http("PUT", "/api/v1/apps/lacking/env", {"key": "SITE_URL", "value": "https://example.org"})
+    failed = api.wait("lacking", api.start("lacking"))
+    assert failed["error_code"] == "build_failed"
+    assert '"build": true' in failed["last_error"]
+
+
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_failed_deployment_changes_nothing_and_says_why(api: Deployments, serving: str, how: str) -> None:
     """Else a typo in a commit takes the site down, or nobody can tell what is wrong with it."""

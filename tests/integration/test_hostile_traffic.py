@@ -171,7 +171,8 @@ def test_the_true_address_of_a_visitor_reaches_the_app_and_the_audit_trail(api: 
     assert machine.http("DELETE", f"/api/v1/tokens/{made['summary']['id']}").status == 204
 
 
-#: Headers in the place of the plain ones, headers beside them, a body, and whether it is a request for the app.
+#: Headers in the place of the plain ones, headers beside them, a body, and whether a server that speaks HTTP/2 would
+#: have to take it.
 H2: dict[str, tuple[dict[str, str], list[tuple[str, str]], str, bool]] = {
     "nothing odd": ({}, [], "", True),
     "a line break in a value": ({}, [("x-a", "b\r\nX-Smuggled: 1")], "", False),
@@ -194,26 +195,21 @@ H2: dict[str, tuple[dict[str, str], list[tuple[str, str]], str, bool]] = {
 }
 
 
-def test_http_2_smuggles_nothing_either(api: Deployments) -> None:
-    """Its headers are lengths and bytes, so a line break in one is nothing special until it is written as HTTP/1.1."""
+def test_http_2_reaches_nobody(api: Deployments) -> None:
+    """Caddy's HTTP/2 is older than rapid resets: one client can use up the host by it, so nobody may be served it."""
     machine, host = api.machine, api.host(NAME)
     settings = json.loads(json.dumps(machine.settings()))
     settings["ingress"]["tls"] = "internal"
     before = helpers.replace_settings(machine, json.dumps(settings))
     try:
         port = machine.place.port + 2
-        machine.wait_for(lambda: _speaks_2(machine, host, port), 30, "a certificate")
+        machine.wait_for(lambda: _has_certificate(machine, host, port), 30, "a certificate")
         wishes = [_wish(number, name, host) for number, name in enumerate(H2)]
         ends = json.loads(tools.visitor("h2", host, str(port), input=json.dumps(wishes)))
     finally:
         helpers.restore_settings(machine, before)
-    seen = recorded(machine)
-    for number, (name, end) in enumerate(zip(H2, ends, strict=True)):
-        own = [one for one in seen if f"h2-{number}-".encode() in one]
-        assert end == 200 if H2[name][3] else end in (400, 404, 501, 502, "reset", "closed"), (name, end)
-        headers = [one_request(one, whole=H2[name][3]) for one in own]
-        assert all(one["host"] == host and "x-smuggled" not in one and FORGED not in str(one) for one in headers), name
-        assert len(own) == 1 if H2[name][3] else len(own) <= 1, name
+    assert dict(zip(H2, ends, strict=True)) == dict.fromkeys(H2, "refused")
+    assert not [one for one in recorded(machine) if b"h2-" in one]
 
 
 def _wish(number: int, name: str, host: str) -> tuple[list[tuple[str, str]], str]:
@@ -230,6 +226,7 @@ def _wish(number: int, name: str, host: str) -> tuple[list[tuple[str, str]], str
     return [(key, filled(value)) for key, value in (*plain.items(), *beside)], filled(body)
 
 
-def _speaks_2(machine: Machine, host: str, port: int) -> bool:
+def _has_certificate(machine: Machine, host: str, port: int) -> bool:
+    """It has one: a visitor over HTTP/1.1 is answered, also one who would rather have HTTP/2."""
     where = ["--resolve", f"{host}:{port}:127.0.0.1", f"https://{host}:{port}/"]
-    return machine.run(["curl", "-sSik", "--http2", *where], check=False).stdout.startswith("HTTP/2 200")
+    return machine.run(["curl", "-sSik", "--http2", *where], check=False).stdout.startswith("HTTP/1.1 200")

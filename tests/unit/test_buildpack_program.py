@@ -157,3 +157,36 @@ def test_what_a_build_shares_is_told_so_that_it_is_not_removed(workshop: Worksho
     assert workshop.build({}, "test")["needs_slugs"] == []
     buildpack(workshop, f'mkdir "$1/.rustploy"; echo {KEPT} >"$1/.rustploy/needs"')
     assert workshop.build({}, "test")["code"] == "build_failed"
+
+
+VARIABLES = {
+    "VITE_API": "https://api.example.org",
+    "NPM_TOKEN": "hunter2hunter2",
+    "PATH": "/nowhere",
+    "TWO": "a\nsecond line",
+}
+
+
+def test_a_build_gets_the_variables_that_are_for_it_as_environment_and_files(workshop: Workshop) -> None:
+    """A front end built without its public variables calls nobody; PATH stays the platform's, or no build would run."""
+    buildpack(workshop, 'cp -r "$3" "$1/env_dir"; env -0 >"$1/environment"; echo "$3" >"$1/where"')
+    assert workshop.build({}, "test", environment=VARIABLES, hidden=["NPM_TOKEN"])["ok"]
+    environment = (workshop.checkout / "environment").read_text().split("\0")
+    assert {"VITE_API=https://api.example.org", "NPM_TOKEN=hunter2hunter2", "TWO=a\nsecond line"} <= set(environment)
+    assert "PATH=/nowhere" not in environment
+    assert {path.name: path.read_text() for path in (workshop.checkout / "env_dir").iterdir()} == VARIABLES
+    assert not Path((workshop.checkout / "where").read_text().strip()).exists()
+
+
+def test_a_secret_that_a_build_prints_is_neither_in_the_error_nor_in_the_log(workshop: Workshop) -> None:
+    """Logs and last_error are for everybody with scope read, variables only for admins."""
+    buildpack(workshop, 'echo "token is $NPM_TOKEN for $VITE_API; $TWO"; exit 1')
+    result = workshop.build({}, "test", environment=VARIABLES, hidden=["NPM_TOKEN", "TWO"])
+    assert result["message"].endswith("token is ******** for https://api.example.org; a; ********")
+
+
+@pytest.mark.parametrize("environment", [{"A-B": "x"}, {"A": 1}, {"A": "x\0y"}, ["A"], {"A\n": "x"}])
+def test_variables_that_are_none_end_the_job(workshop: Workshop, environment: object) -> None:
+    buildpack(workshop, "true")
+    with pytest.raises(AssertionError, match="environment: must be"):
+        workshop.build({}, "test", environment=environment)

@@ -94,6 +94,13 @@ def test_with_tls_plain_http_only_redirects(tls: str) -> None:
     assert found["plain"]["routes"][1]["terminal"]
 
 
+@pytest.mark.parametrize("tls", ["acme", "internal", "off"])
+def test_only_http_1_is_spoken(tls: str) -> None:
+    """Caddy's HTTP/2 and HTTP/3 are of 2022: by them one client can use up the processor and memory of the host."""
+    found = servers(caddy.render(served(SITE, tls=tls)))
+    assert [server["protocols"] for server in found.values()] == [["h1"]] * len(found)
+
+
 GOOD_HOSTS = ("blog.example.org", "BLOG.example.org:8080", "xn--bcher-kva.example:80")
 BAD_HOSTS = ("blog.example.org:evil.example", "a@blog.example.org", "blog.example.org:1:2", "")
 

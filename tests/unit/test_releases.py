@@ -151,6 +151,14 @@ def test_only_ready_slugs_of_the_same_mode_are_used_again(app: App) -> None:
     assert list(releases.reusable_slugs(app, "auto")) == ["a" * 40]
 
 
+def test_a_slug_whose_build_saw_other_variables_is_not_used_again(app: App) -> None:
+    """Else a changed VITE_ variable would never reach a visitor."""
+    Slug.create(app=app, build_mode="auto", state="ready", commit_sha="a" * 40, build_variables="VITE_A@1")
+    assert list(releases.reusable_slugs(app, "auto", "VITE_A@1")) == ["a" * 40]
+    assert list(releases.reusable_slugs(app, "auto", "VITE_A@2")) == []
+    assert list(releases.reusable_slugs(app, "auto")) == []
+
+
 def test_a_sealed_slug_locks_its_builder_out(app: App, tmp_path: Path) -> None:
     slug = releases.make_slug(app, tmp_path, "auto")
     directory = tmp_path / slug.id

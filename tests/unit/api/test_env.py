@@ -145,3 +145,39 @@ def test_changes_that_leave_an_unreadable_variable_are_not_made(admin: Client, b
     answer = admin("PATCH", f"/apps/{blog}/env", {"A": "2"})
     assert [detail["field"] for detail in answer.get_json()["error"]["details"]] == ["B"]
     assert admin("PATCH", f"/apps/{blog}/env", {"A": "2", "B": "2"}).status_code == 200
+
+
+def marks(client: Client, app: str) -> dict[str, bool]:
+    return {item["key"]: item["build"] for item in client("GET", f"/apps/{app}/env").get_json()["items"]}
+
+
+def test_builds_see_what_is_marked_and_what_exists_to_be_public(admin: Client, blog: str) -> None:
+    """A password in a build is there for every install script; a missing VITE_ variable is an app that calls nobody."""
+    for key in ("PASSWORD", "NEXT_PUBLIC_URL", "VITE_API", "PUBLIC_KEY"):
+        assert admin("PUT", f"/apps/{blog}/env", {"key": key, "value": "x"}).status_code == 200
+    marked = admin("PUT", f"/apps/{blog}/env", {"key": "NPM_TOKEN", "value": "x", "build": True})
+    assert marked.get_json()["build"] is True
+    private = admin("PUT", f"/apps/{blog}/env", {"key": "VITE_PRIVATE", "value": "x", "build": False})
+    assert private.get_json()["build"] is False
+    expected = {"PASSWORD": False, "NEXT_PUBLIC_URL": True, "VITE_API": True, "PUBLIC_KEY": True}
+    assert marks(admin, blog) == expected | {"NPM_TOKEN": True, "VITE_PRIVATE": False}
+
+
+def test_a_new_value_keeps_the_mark_and_patch_can_set_it(admin: Client, blog: str) -> None:
+    """Who rotates a build token must not have to know that it is one."""
+    admin("PUT", f"/apps/{blog}/env", {"key": "NPM_TOKEN", "value": "x", "build": True})
+    assert admin("PUT", f"/apps/{blog}/env", {"key": "NPM_TOKEN", "value": "y"}).get_json()["build"] is True
+    changes = {"NPM_TOKEN": "z", "OTHER": {"value": "o", "build": True}, "PLAIN": {"value": "p"}}
+    assert admin("PATCH", f"/apps/{blog}/env", changes).status_code == 200
+    assert marks(admin, blog) == {"NPM_TOKEN": True, "OTHER": True, "PLAIN": False}
+    assert keys_of(admin, blog) == {"NPM_TOKEN": "z", "OTHER": "o", "PLAIN": "p"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"build": True}, {"value": "x", "build": "yes"}, {"value": "x", "built": True}, {"value": 7}, {}]
+)
+def test_a_change_that_is_no_value_with_a_mark_is_refused(admin: Client, blog: str, change: object) -> None:
+    answer = admin("PATCH", f"/apps/{blog}/env", {"KEY": change})
+    assert answer.status_code == 400
+    assert answer.get_json()["error"]["details"][0]["field"] == "KEY"
+    assert marks(admin, blog) == {}

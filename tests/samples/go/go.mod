@@ -1,0 +1,3 @@
+module example.org/sample/v2
+
+go 1.19

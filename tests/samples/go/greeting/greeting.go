@@ -1,0 +1,4 @@
+// Package greeting has what the sample answers.
+package greeting
+
+const Text = "go sample answers"
