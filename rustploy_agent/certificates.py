@@ -8,8 +8,9 @@ import os
 import stat
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rustploy_agent import process
 from rustploy_agent.clock import now_ms
@@ -22,12 +23,19 @@ LARGEST_PEM = 64 * 1024
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a certificate says of itself: names in lower case (`*.` in front: a wildcard)."""
+    """What a certificate says of itself: names in lower case (`*.` in front: a wildcard).
+
+    `chain` and `key` are PEM that we wrote from what we have parsed, and the only form in which they are used:
+    in a text of somebody else's, the ingress may find another certificate than we do.
+    """
 
     names: tuple[str, ...]
     issuer: str
     valid_from_unix_ms: int
     valid_until_unix_ms: int
+    common_names: tuple[str, ...] = ()
+    chain: str = ""
+    key: str = field(default="", repr=False)
 
     def covers(self, name: str) -> bool:
         """A wildcard stands for exactly one label (RFC 6125, 6.4.3)."""
@@ -63,14 +71,20 @@ def read(pairs: Sequence[tuple[str, str | None]]) -> list[Certificate | Unusable
 def _parsed(told: dict[str, object]) -> Certificate | Unusable:
     if "problem" in told:
         return Unusable(str(told["field"]), str(told["problem"]))
-    names = told["names"]
-    assert isinstance(names, list)
     return Certificate(
-        tuple(map(str, names)),
+        _strings(told["names"]),
         str(told["issuer"]),
         int(str(told["valid_from_unix_ms"])),
         int(str(told["valid_until_unix_ms"])),
+        _strings(told["common_names"]),
+        str(told["certificate"]),
+        str(told["key"] or ""),
     )
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    assert isinstance(value, list)
+    return tuple(map(str, value))
 
 
 def check(name: str, certificate: str, key: str) -> Certificate:
@@ -84,22 +98,46 @@ def check(name: str, certificate: str, key: str) -> Certificate:
     return found
 
 
-#: Digests of pairs that were found to be whole.
-_whole: set[bytes] = set()
+Pair = tuple[str, str]
+#: By the digest of a pair: how we write it, None when that is how it was given.
+_whole: dict[bytes, Pair | None] = {}
+#: By the digest of a pair: why the ingress does not take it.
+_refused: dict[bytes, str] = {}
 MOST_REMEMBERED = 1000
 
 
-def refuse_broken(certificate: str, key: str) -> None:
-    """Unusable unless both can be read and belong together, be it expired; the same pair is looked into only once."""
-    digest = hashlib.sha256(f"{certificate}\0{key}".encode()).digest()
-    if digest in _whole:
-        return
-    (found,) = read([(certificate, key)])
-    if isinstance(found, Unusable):
-        raise found
-    if len(_whole) >= MOST_REMEMBERED:
-        _whole.clear()
-    _whole.add(digest)
+def written(certificate: str, key: str) -> Pair:
+    """The pair as we write it, be it expired; Unusable unless both can be read, belong together and are of use to the
+    ingress. The same pair is looked into only once."""
+    digest = _digest(certificate, key)
+    try:
+        ours = _whole[digest]
+    except KeyError:
+        (found,) = read([(certificate, key)])
+        if isinstance(found, Unusable):
+            raise found from None
+        ours = None if (found.chain, found.key) == (certificate, key) else (found.chain, found.key)
+        _remember(_whole, digest, ours)
+    pair = ours or (certificate, key)
+    problem = _refused.get(_digest(*pair))
+    if problem is not None:
+        raise Unusable("certificate", f"is refused by the ingress: {problem}")
+    return pair
+
+
+def refuse(certificate: str, key: str, problem: str) -> None:
+    """From now on `written` raises for this pair, because the ingress does not take it."""
+    _remember(_refused, _digest(certificate, key), problem)
+
+
+def _remember(known: dict[bytes, Any], digest: bytes, value: object) -> None:
+    if len(known) >= MOST_REMEMBERED:
+        known.clear()
+    known[digest] = value
+
+
+def _digest(certificate: str, key: str) -> bytes:
+    return hashlib.sha256(f"{certificate}\0{key}".encode()).digest()
 
 
 def read_files(certificate: str, key: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import peewee
 
@@ -12,6 +12,7 @@ from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import Conflict, InvalidRequest, NotFound
 from rustploy_agent.models import App, Domain, database
+from rustploy_agent.names import domain as domain_name
 
 MANAGED, CUSTOM = "managed", "custom"
 #: So that the state of all of an app's can be told at once.
@@ -47,7 +48,7 @@ def add(
 ) -> Domain:
     """`confined`: for a caller who is not for the whole host, as in `change`."""
     _refuse_foreign(app, name, settings)
-    _check_tls(app, name, tls, settings, confined)
+    tls = _check_tls(app, name, tls, settings, confined)
     domain = Domain(id=identity, app=app, name=name)
     _set_tls(domain, tls, settings)
     try:
@@ -69,7 +70,7 @@ def change(
 ) -> Domain:
     """What `tls` and `redirect` (its `redirect_to`, or nothing) do not say stays, as somebody may just have made it."""
     if tls is not None:
-        _check_tls(domain.app, domain.name, tls, settings, confined)
+        tls = _check_tls(domain.app, domain.name, tls, settings, confined)
     with database.atomic("IMMEDIATE"):
         found: Domain | None = Domain.get_or_none(Domain.id == domain.id)
         if found is None:
@@ -97,14 +98,13 @@ def remove(domain: Domain) -> None:
 def material(domain: Domain, settings: Settings) -> tuple[str, str]:
     """Certificate chain and private key of a custom domain, as PEM, read anew from its files where it has those.
 
-    Files change behind our back: what Caddy would refuse must not come to it, for it would refuse everything else too.
+    Files change behind our back, and uploads may be older than a rule: what Caddy would refuse must not come to it,
+    for it would refuse everything else too.
     """
     if domain.cert_path is not None:
-        pair = certificates.read_files(domain.cert_path, domain.key_path)
-        certificates.refuse_broken(*pair)
-        return pair
+        return certificates.written(*certificates.read_files(domain.cert_path, domain.key_path))
     key = vault.unlock(settings.paths).open(domain.private_key, "domain", domain.id)
-    return domain.certificate, key
+    return certificates.written(domain.certificate, key)
 
 
 def _refuse_foreign(app: App, name: str, settings: Settings) -> None:
@@ -149,11 +149,12 @@ def _check_redirect(app: App, name: str, target: str | None) -> None:
         raise InvalidRequest.field("redirect_to", "must be another domain of this app that does not redirect itself")
 
 
-def _check_tls(app: App, name: str, tls: Tls, settings: Settings, confined: bool) -> None:
+def _check_tls(app: App, name: str, tls: Tls, settings: Settings, confined: bool) -> Tls:
+    """The same, an upload as we write it."""
     if tls.mode == MANAGED:
         if name.startswith("*."):
             raise InvalidRequest.field("tls_mode", "must be custom for a wildcard: managed ones are for one name")
-        return
+        return tls
     pair = certificates.read_files(tls.cert_path, tls.key_path) if tls.cert_path and tls.key_path else None
     names = ("cert_path", "key_path") if pair else ("certificate", "private_key")
     fields = dict(zip(("certificate", "key"), names, strict=True))
@@ -163,17 +164,28 @@ def _check_tls(app: App, name: str, tls: Tls, settings: Settings, confined: bool
             _refuse_others_names(app, name, found, settings)
     except Unusable as error:
         raise InvalidRequest.field(fields[error.field], error.problem, code=error.code) from None
+    return tls if pair else replace(tls, certificate=found.chain, private_key=found.key)
 
 
 def _refuse_others_names(app: App, name: str, certificate: Certificate, settings: Settings) -> None:
-    """Caddy takes any certificate that names who is asked for, so one app's could be shown to another's visitors."""
+    """Caddy takes any certificate that names who is asked for, so one app's could be shown to another's visitors.
+
+    It goes by common names too, which need not be names of hosts.
+    """
     plain = name.removeprefix("www.").removeprefix("*.")
-    for one in certificate.names:
+    for one in (*certificate.names, *filter(_is_host, certificate.common_names)):
         holder = Domain.get_or_none(Domain.name == one)
         of_the_host = one == settings.api_domain or one.partition(".")[2] == settings.ingress.base_domain
         akin = one in (plain, f"www.{plain}") and not of_the_host
         if one != name and (holder.app_id != app.id if holder else not akin):
             raise Unusable("certificate", f"is also for {one}, which is no domain of this app; add that first")
+
+
+def _is_host(name: str) -> bool:
+    try:
+        return domain_name(name) == name
+    except ValueError:
+        return False
 
 
 def _set_tls(domain: Domain, tls: Tls, settings: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from rustploy_agent.caddy import ORIGIN
 from rustploy_agent.errors import AgentError
 
 CALL_SECONDS = 20
+#: How it says which certificate it does not take, and why.
+PAIR = re.compile(r'loading certificates: PEM pair (\d{1,6}): ([^"\\]{0,300})')
 LARGEST_CONFIGURATION = 64 * 1024 * 1024
 
 
@@ -27,6 +30,14 @@ class IngressRefused(AgentError):
 
     code = "ingress_refused"
     status = 500
+
+
+class CertificateRefused(IngressRefused):
+    """Caddy does not take one of the certificates of a configuration: the one at this place among `load_pem`."""
+
+    def __init__(self, message: str, place: int, problem: str) -> None:
+        super().__init__(message)
+        self.place, self.problem = place, problem
 
 
 class Ingress:
@@ -56,8 +67,14 @@ class Ingress:
         finally:
             connection.close()
         if answer.status != http.client.OK:
-            raise IngressRefused(f"the ingress refused its configuration: {content[:1000].decode(errors='replace')}")
+            raise _refusal(content[:1000].decode(errors="replace"))
         return json.loads(content) if content else None
+
+
+def _refusal(said: str) -> IngressRefused:
+    message = f"the ingress refused its configuration: {said}"
+    found = PAIR.search(said)
+    return CertificateRefused(message, int(found[1]), found[2]) if found else IngressRefused(message)
 
 
 class _Connection(http.client.HTTPConnection):

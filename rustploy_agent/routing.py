@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 
-from rustploy_agent import caddy, domains, events, files, instances, listeners, routes, sockets
+from rustploy_agent import caddy, certificates, domains, events, files, instances, listeners, routes, sockets
 from rustploy_agent.caddy import Host, Json, Served, Site
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
-from rustploy_agent.ingress import Ingress, IngressDown, IngressRefused
+from rustploy_agent.ingress import CertificateRefused, Ingress, IngressDown, IngressRefused
 from rustploy_agent.models import App, Domain
 from rustploy_agent.ports import WEB
 
@@ -68,8 +68,25 @@ class Routing:
                 self._keep_if_elsewhere(document)
                 raise
             if running != document:
-                self._load(running, document)
+                document = self._load_usable(running, document)
             self._keep(document)
+
+    def _load_usable(self, running: Json, document: Json) -> Json:
+        """What Caddy has taken: all of it but the certificates that it refuses, which cost only their own domains."""
+        while True:
+            try:
+                self._load(running, document)
+                return document
+            except CertificateRefused as refused:
+                pairs = caddy.pairs(document)
+                if refused.place >= len(pairs):
+                    raise
+                certificates.refuse(**pairs[refused.place], problem=refused.problem)
+            document = caddy.render(served(self._settings))
+            if len(caddy.pairs(document)) >= len(pairs):
+                raise IngressRefused("the certificates of domains change while they are loaded; they are loaded soon")
+            if document == running:
+                return document
 
     def _load(self, running: Json, document: Json) -> None:
         """Addresses are looked at first: what Caddy has opened when it refuses one of them it leaves open, unserved."""

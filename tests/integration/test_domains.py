@@ -22,7 +22,7 @@ from tests.integration.helpers import (
     server,
 )
 from tests.machine import Machine
-from tests.unit.certificate_authority import issue
+from tests.unit.certificate_authority import STRANGE_LINK, issue
 
 DIRECTORY = "https://ca.example.test/acme/local/directory"
 CONFIGURATION = "/var/lib/rustploy/routes/caddy.json"
@@ -210,6 +210,27 @@ def test_a_wildcard_and_an_international_name_serve_from_files_that_are_read_ane
     )  # it looks at the files, as at times
     machine.wait_for(lambda: visits(WILD, second), 20, "the newer certificate to be served")
     assert machine.http("DELETE", f"/api/v1/apps/{blog}/domains/*.wild.example.test").status == 204
+
+
+def test_no_certificate_keeps_others_from_being_served(site: Site, blog: str) -> None:
+    """One app's upload, which only the ingress finds wrong, would keep every other app's domain from being served."""
+    strange = issue("strange.example.test", more=(STRANGE_LINK,))
+    made = add(site, blog, "strange.example.test", certificate=strange.certificate, private_key=strange.key)
+    assert made["state"]["certificate"]["ok"] is False
+    assert made["state"]["certificate"]["message"].startswith("the certificate is refused by the ingress: x509: ")
+    good = issue("good.example.test")
+    site.machine.write("/var/tmp/good.crt", good.certificate)
+    add(site, blog, "good.example.test", certificate=f"note\n{good.certificate}note\n", private_key=good.key)
+    visit = ("https://good.example.test/", "--cacert", "/var/tmp/good.crt", "--resolve")
+
+    def served() -> bool:
+        return site.visit(*visit, f"good.example.test:443:{site.ingress}") == (200, "1")
+
+    site.machine.wait_for(served, 20, "the other certificate to be served")
+    site.machine.run(["systemctl", "restart", "rustploy-ingress.service"])
+    site.machine.wait_for(served, 20, "the ingress to start without the one that it refuses")
+    for name in ("strange.example.test", "good.example.test"):
+        assert site.machine.http("DELETE", f"/api/v1/apps/{blog}/domains/{name}").status == 204
 
 
 def test_a_wildcard_takes_no_visitors_from_another_app(site: Site, blog: str) -> None:

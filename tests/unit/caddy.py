@@ -6,9 +6,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from rustploy_agent import listeners
+from rustploy_agent import caddy, listeners
 from rustploy_agent.errors import AgentError
-from rustploy_agent.ingress import Ingress, IngressRefused
+from rustploy_agent.ingress import CertificateRefused, Ingress, IngressRefused
 
 
 class Caddy(Ingress):
@@ -19,6 +19,8 @@ class Caddy(Ingress):
         self.failure: AgentError | None = None
         #: An address that it does not listen on.
         self.refused: str | None = None
+        #: Certificates that it does not take.
+        self.unusable: set[str] = set()
 
     @property
     def loaded(self) -> int:
@@ -34,5 +36,8 @@ class Caddy(Ingress):
             raise self.failure
         if any(self.refused in addresses for addresses in listeners.of(document).values()):
             raise IngressRefused(f"no {self.refused}")
+        for place, pair in enumerate(caddy.pairs(document)):
+            if pair["certificate"] in self.unusable:
+                raise CertificateRefused("no", place, "x509: unusable")
         self.document = copy.deepcopy(document)
         self.history.append(self.document)

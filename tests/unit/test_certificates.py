@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 
 from rustploy_agent import certificates
 from rustploy_agent.certificates import Certificate, Unusable
@@ -59,6 +60,53 @@ def test_weak_and_locked_and_broken_keys_are_refused(good: Issued) -> None:
     locked = key_pem(ec.generate_private_key(ec.SECP256R1()), b"secret")
     assert refused(good.certificate, locked) == ("key", "is protected by a passphrase; give it without")
     assert refused(good.certificate, good.key.replace("MIG", "XXX")) == ("key", "is not a private key in PEM")
+
+
+def test_what_is_used_is_written_by_us(good: Issued) -> None:
+    """Else the ingress finds another certificate in a text than we do, and shows it to another app's visitors."""
+    other = issue("victim.example.org")
+    found = certificates.check(NAME, f"x{good.certificate}{other.certificate}", f"note\n{good.key}note")
+    assert (found.chain, found.key) == (good.certificate + other.certificate, good.key)
+    assert certificates.written(f"x{good.certificate}", good.key) == dataclasses.astuple(good)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        rsa.generate_private_key(65537, 2048),
+        *(ec.generate_private_key(curve()) for curve in (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)),
+        ed25519.Ed25519PrivateKey.generate(),
+    ],
+    ids=lambda key: f"{type(key).__name__.strip('_')}-{getattr(key, 'key_size', '')}",
+)
+def test_these_kinds_of_keys_are_taken(key: Any) -> None:
+    pair = issue(NAME, key=key)
+    assert certificates.check(NAME, pair.certificate, pair.key).key == pair.key
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(ec.generate_private_key(curve()) for curve in (ec.BrainpoolP256R1, ec.SECP256K1, ec.SECP224R1)),
+        dsa.generate_private_key(2048),
+        ed448.Ed448PrivateKey.generate(),
+    ],
+    ids=lambda key: getattr(key, "curve", key).__class__.__name__,
+)
+def test_keys_that_the_ingress_does_not_take_are_refused(key: Any) -> None:
+    """Else it refuses all of its configuration, and every other app's next change as well."""
+    pair = issue(NAME, key=key)
+    field, problem = refused(pair.certificate, pair.key)
+    assert field == "certificate" and "P-256, P-384 or P-521, or Ed25519" in problem
+
+
+def test_a_pair_that_the_ingress_refused_is_not_given_to_it_again(good: Issued) -> None:
+    pair = issue("refused.example.org")
+    assert certificates.written(pair.certificate, pair.key) == dataclasses.astuple(pair)
+    certificates.refuse(pair.certificate, pair.key, "x509: cannot parse it")
+    with pytest.raises(Unusable, match="is refused by the ingress: x509: cannot parse it"):
+        certificates.written(pair.certificate, pair.key)
+    assert certificates.written(good.certificate, good.key) == dataclasses.astuple(good)
 
 
 def test_a_chain_out_of_order_is_refused(good: Issued) -> None:

@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 
+from rustploy_agent import vault
+from rustploy_agent.caddy import pairs
 from rustploy_agent.config import Settings
-from rustploy_agent.ingress import Ingress, IngressDown, IngressRefused
+from rustploy_agent.ingress import CertificateRefused, Ingress, IngressDown, IngressRefused
 from rustploy_agent.models import App, Domain, Process
 from rustploy_agent.routing import CONFIGURATION, Routing, urls
 from tests.unit.caddy import Caddy
+from tests.unit.certificate_authority import issue
 from tests.unit.waiting import until
 
 pytestmark = pytest.mark.processes
@@ -80,6 +83,17 @@ def test_a_refusal_is_told_in_caddy_s_own_words(admin: Admin, tmp_path: Path) ->
         Ingress(tmp_path / "admin.sock").load({})
 
 
+def test_a_certificate_that_caddy_does_not_take_is_told_apart(admin: Admin, tmp_path: Path) -> None:
+    """By the words of Caddy 2.6; else one app's certificate keeps every other app's changes from being served."""
+    admin.refusal = (
+        b'{"error":"loading config: loading new config: loading tls app module: provision tls: loading certificates: '
+        b'PEM pair 12: x509: cannot parse URI \\"https://a b/\\""}'
+    )
+    with pytest.raises(CertificateRefused) as caught:
+        Ingress(tmp_path / "admin.sock").load({})
+    assert (caught.value.place, caught.value.problem) == (12, "x509: cannot parse URI ")
+
+
 def test_an_absent_ingress_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(IngressDown, match="journalctl -u rustploy-ingress"):
         Ingress(tmp_path / "admin.sock").running()
@@ -112,6 +126,35 @@ def test_what_caddy_refuses_is_not_what_it_starts_from(routing: Routing, setting
     ingress.failure = None
     routing.update()
     assert routing.state == "ok" and "other.example.org" in str(ingress.document)
+
+
+def own_certificate(name: str, settings: Settings) -> str:
+    """Of a domain that is made for it."""
+    pair = issue(name)
+    domain = Domain.create(app=App.get(), name=name, tls_mode="custom", certificate=pair.certificate)
+    sealed = vault.unlock(settings.paths).seal(pair.key, "domain", domain.id)
+    Domain.update(private_key=sealed).where(Domain.id == domain.id).execute()
+    return pair.certificate
+
+
+def test_a_certificate_that_caddy_refuses_costs_its_own_domain_only(
+    routing: Routing, settings: Settings, ingress: Caddy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else one app's upload keeps every other app's changes from being served, and all of it after a reboot."""
+    ingress.unusable = {own_certificate(f"bad{number}.example.org", settings) for number in (1, 2)}
+    good = own_certificate("good.example.org", settings)
+    routing.update()
+    assert (routing.state, ingress.loaded) == ("ok", 1)
+    assert [pair["certificate"] for pair in pairs(ingress.document)] == [good]
+    assert json.loads((settings.paths.routes / CONFIGURATION).read_text()) == ingress.document
+    assert "bad1.example.org" in str(ingress.document), "its name is served, without a certificate"
+    assert "the certificate of bad1.example.org: the certificate is refused by the ingress: x509" in caplog.text
+    newer = own_certificate("newer.example.org", settings)
+    routing.update()
+    assert [pair["certificate"] for pair in pairs(ingress.document)] == [good, newer]
+    ingress.unusable.add(own_certificate("third.example.org", settings))
+    routing.update()
+    assert (routing.state, ingress.loaded) == ("ok", 3)
 
 
 def test_what_runs_as_it_should_is_not_loaded_again(routing: Routing, ingress: Caddy) -> None:

@@ -145,7 +145,23 @@ def test_a_token_for_some_apps_gives_no_certificate_for_others_names(
     assert fields(restricted("PATCH", f"/apps/{blog}/domains/{NAME}", request)) == ["certificate"]
 
 
+def test_a_common_name_is_a_name_too(admin: Client, api: Flask, blog: str) -> None:
+    """The ingress looks certificates up by it: visitors of another app would have been shown this one."""
+    shop = admin("POST", "/apps", {"name": "shop"}).get_json()["id"]
+    assert admin("POST", f"/apps/{shop}/domains", {"domain": "shop.example.com"}).status_code == 201
+    restricted = Client(api, auth.create_token("ci", ["admin"], None, apps=[blog])[0])
+    wrong = upload(issue(NAME, common_name="Shop.example.com"))
+    assert fields(restricted("POST", f"/apps/{blog}/domains", wrong)) == ["certificate"]
+    assert restricted("POST", f"/apps/{blog}/domains", upload(issue(NAME, common_name="Acme Inc."))).status_code == 201
+
+
 class TestCertificates:
+    def test_text_around_an_upload_is_not_kept(self, admin: Client, blog: str, issued: Issued) -> None:
+        """The ingress would read it in its own way, and find another certificate in it."""
+        hidden = f"x{issued.certificate}{issue('api.example.org').certificate}"
+        assert admin("POST", f"/apps/{blog}/domains", upload(issued, certificate=hidden)).status_code == 201
+        assert Domain.get().certificate == hidden.removeprefix("x")
+
     def test_an_upload_is_used_and_its_key_never_shown(self, admin: Client, blog: str, issued: Issued) -> None:
         made = admin("POST", f"/apps/{blog}/domains", upload(issued))
         assert made.status_code == 201, made.get_json()
@@ -242,9 +258,10 @@ class TestRedirects:
         admin("POST", f"/apps/{blog}/domains", {"domain": NAME})
         check = domains._check_tls
 
-        def while_it_is_checked(*arguments: Any) -> None:
-            check(*arguments)
+        def while_it_is_checked(*arguments: Any) -> domains.Tls:
+            checked = check(*arguments)
             Domain.update(redirect_to="example.org").where(Domain.name == NAME).execute()
+            return checked
 
         monkeypatch.setattr(domains, "_check_tls", while_it_is_checked)
         newer = {"certificate": issued.certificate, "private_key": issued.key}
