@@ -118,8 +118,13 @@ def _key_init(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def _listen(_: argparse.Namespace, settings: Settings) -> int:
+    from rustploy_agent import ceilings
     from rustploy_agent.listening import hold
 
+    try:
+        ceilings.tell(settings)
+    except OSError as error:  # a full disk keeps nobody from the API; those before hold until the next start
+        sys.stderr.write(f"{settings.paths.ceilings}: {error.strerror}\n")
     return hold(settings)
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from rustploy_agent.errors import AgentError
 from rustploy_agent.fields import Fields, boolean, integer, one_of, text
+from rustploy_agent.limits import Limits, parse_ceilings, parse_limits
 from rustploy_agent.mail import Mail
 from rustploy_agent.mail import parse as parse_mail
 from rustploy_agent.names import domain, email
@@ -58,6 +59,11 @@ class Paths:
         return self.state / "apply" / "result.json"
 
     @property
+    def ceilings(self) -> Path:
+        """What apply goes by, in a directory that only root writes."""
+        return self.state / "apply" / "ceilings.json"
+
+    @property
     def routes(self) -> Path:
         """Marks and configuration for the ingress, which reads them without the agent."""
         return self.state / "routes"
@@ -102,15 +108,6 @@ class History:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one process of an app may use."""
-
-    memory_max_bytes: int
-    cpu_quota_percent: int
-    tasks_max: int
-
-
-@dataclass(frozen=True)
 class Ingress:
     """Where Caddy listens, for which names, and who signs their certificates."""
 
@@ -144,6 +141,7 @@ class Settings:
     first_port: int
     last_port: int
     limits: Limits
+    ceilings: Limits
     keep_releases: int
     keep_bytes: int
     min_free_bytes: int
@@ -161,6 +159,7 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
     apps = fields.object("apps")
     ports, limits = apps.object("ports"), apps.object("limits")
     releases, disk, admin = fields.object("releases"), fields.object("disk"), fields.object("admin")
+    own_limits = parse_limits(limits)
     settings = Settings(
         listen_address=listen.optional("address", _address, "127.0.0.1"),
         listen_port=listen.optional("port", integer(1, 65535), 8080),
@@ -176,11 +175,8 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
         source_max_bytes=source_fields.optional("max_mib", integer(1, 65536), 512) * MIB,
         first_port=ports.optional("first", integer(1024, 65535), 20000),
         last_port=ports.optional("last", integer(1024, 65535), 29999),
-        limits=Limits(
-            memory_max_bytes=limits.optional("memory_max_mib", integer(16, 1048576), 512) * MIB,
-            cpu_quota_percent=limits.optional("cpu_quota_percent", integer(1, 102400), 100),
-            tasks_max=limits.optional("tasks_max", integer(4, 65536), 256),
-        ),
+        limits=own_limits,
+        ceilings=parse_ceilings(limits, own_limits),
         keep_releases=releases.optional("keep", integer(1, 100), 5),
         keep_bytes=releases.optional("keep_mib", integer(16, 1048576), 4096) * MIB,
         min_free_bytes=disk.optional("min_free_mib", integer(0, 1048576), 512) * MIB,

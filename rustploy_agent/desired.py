@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from rustploy_agent import files, instances, units
-from rustploy_agent.config import Limits, Settings
+from rustploy_agent.config import Settings
 from rustploy_agent.errors import ApplyFailed
+from rustploy_agent.limits import Limits
 from rustploy_agent.models import App, Process, Slot, Slug
 from rustploy_agent.systemd import Systemd
 
@@ -22,7 +23,9 @@ T = TypeVar("T", Slot, Process, Slug)
 
 
 def limits_of(app: App, settings: Settings) -> Limits:
-    return Limits(**(vars(settings.limits) | app.limits))
+    """Its own or those of the settings, as far as the ceilings let it, which may be lower by now."""
+    wanted, ceilings = vars(settings.limits) | app.limits, vars(settings.ceilings)
+    return Limits(**{key: min(value, ceilings[key]) for key, value in wanted.items()})
 
 
 def render(settings: Settings) -> bytes:

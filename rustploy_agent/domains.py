@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import peewee
 
-from rustploy_agent import certificates, vault
+from rustploy_agent import certificates, reserved, vault
 from rustploy_agent.certificates import Certificate, Unusable
 from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Settings
@@ -47,6 +47,9 @@ def add(
     app: App, identity: str, name: str, tls: Tls, redirect_to: str | None, settings: Settings, *, confined: bool
 ) -> Domain:
     """`confined`: for a caller who is not for the whole host, as in `change`."""
+    refusal = reserved.problem(app, name, settings) if confined else None
+    if refusal is not None:
+        raise InvalidRequest.field("domain", refusal)
     _refuse_foreign(app, name, settings)
     tls = _check_tls(app, name, tls, settings, confined)
     domain = Domain(id=identity, app=app, name=name)
@@ -119,21 +122,9 @@ def _refuse_foreign(app: App, name: str, settings: Settings) -> None:
 
 def refuse_taken_address(app: str, settings: Settings) -> None:
     """Conflict when the address that an app of this name would have by itself is a domain of another one."""
-    found = Domain.get_or_none(Domain.name == address(app, settings))
+    found = Domain.get_or_none(Domain.name == reserved.address(app, settings))
     if found is not None and found.app.name != app:
         raise Conflict(f"{found.name} is a domain of the app {found.app.name}; delete it first", code="domain_taken")
-
-
-def address(app: str, settings: Settings) -> str | None:
-    """The name below the base domain that an app of this name answers at, unless that is the API's."""
-    base = settings.ingress.base_domain
-    name = f"{app}.{base}"
-    return name if base and name != settings.api_domain else None
-
-
-def covers_addresses(name: str, settings: Settings) -> bool:
-    """Whether it is the wildcard below which all apps have their addresses."""
-    return name == f"*.{settings.ingress.base_domain}"
 
 
 def _taken(app: App, name: str) -> Conflict:
@@ -175,8 +166,7 @@ def _refuse_others_names(app: App, name: str, certificate: Certificate, settings
     plain = name.removeprefix("www.").removeprefix("*.")
     for one in (*certificate.names, *filter(_is_host, certificate.common_names)):
         holder = Domain.get_or_none(Domain.name == one)
-        of_the_host = one == settings.api_domain or one.partition(".")[2] == settings.ingress.base_domain
-        akin = one in (plain, f"www.{plain}") and not of_the_host
+        akin = one in (plain, f"www.{plain}") and reserved.problem(app, one, settings) is None
         if one != name and (holder.app_id != app.id if holder else not akin):
             raise Unusable("certificate", f"is also for {one}, which is no domain of this app; add that first")
 

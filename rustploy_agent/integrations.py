@@ -1,6 +1,7 @@
 """Apps connected to repositories of git hosts, and the secrets by which the hosts are known.
 
-A host's secret speaks for all its repositories on this server, an app's own only for that app.
+A host's secret speaks for all its repositories on this server, but not to apps that have a secret of their own: those
+hear only what was proven by it, and nobody else does.
 """
 
 from __future__ import annotations
@@ -11,19 +12,28 @@ from typing import Any
 from rustploy_agent import precedence, vault
 from rustploy_agent.clock import now_ms
 from rustploy_agent.config import Paths
-from rustploy_agent.errors import NotFound
+from rustploy_agent.errors import InvalidRequest, NotFound
 from rustploy_agent.models import App, Connection, HostSecret, Release, Slug, database
 from rustploy_agent.webhooks import Body, Provider
 
+OWN_SECRET = "the webhook of this app's repository needs a secret of its own, as the host's speaks for every repository"
 
-def connect(app: App, provider: Provider, secret: str | None, paths: Paths, **about: Any) -> Connection:
-    """Connects, or connects anew: its own secret stays if no other is given and the repository is the same."""
+
+def connect(
+    app: App, provider: Provider, secret: str | None, paths: Paths, *, confined: bool, **about: Any
+) -> Connection:
+    """Connects, or connects anew: its own secret stays if no other is given and the repository is the same.
+
+    A caller who is `confined` to certain apps gives one for another repository: the host's speaks for all of them.
+    """
     repository = f"{about['owner']}/{about['repo']}".lower()
     sealed = None if secret is None else vault.unlock(paths).seal(secret, "webhook", provider.name, app.id)
     with database.atomic("IMMEDIATE"):
         before = Connection.get_or_none(Connection.app == app, Connection.provider == provider.name)
         if before is not None and before.repository == repository:
             sealed = sealed or before.sealed_secret
+        elif confined and sealed is None:
+            raise InvalidRequest.field("secret", "is required from a token for certain apps: " + OWN_SECRET)
         if before is not None:
             before.delete_instance()
         connection: Connection = Connection.create(
@@ -86,25 +96,24 @@ def configured(provider: Provider) -> bool:
 
 @dataclass(frozen=True)
 class Voucher:
-    """Whom a delivery's proof speaks for: every app, or those connections whose own secret it proves."""
+    """Whom a delivery's proof speaks for: connections without a secret of their own, or those whose own it proves."""
 
     everybody: bool
     connections: frozenset[int] = frozenset()
 
     def covers(self, connection: Connection) -> bool:
-        return self.everybody or connection.id in self.connections
+        return connection.id in self.connections or (self.everybody and connection.sealed_secret is None)
 
 
 def vouch(provider: Provider, proof: str, body: Body, paths: Paths) -> Voucher | None:
     """None when the proof fits no secret: the host's, or that of an app whose repository the body names."""
     box = vault.unlock(paths)
     host = HostSecret.get_or_none(HostSecret.provider == provider.name)
-    if host is not None and provider.proves(proof, box.open(host.sealed, "webhook", provider.name), body):
-        return Voucher(everybody=True)
+    everybody = host is not None and provider.proves(proof, box.open(host.sealed, "webhook", provider.name), body)
     proven = set()
     for repository in provider.claims(body):
         for one in of_repository(provider, repository):
             own = one.sealed_secret and box.open(one.sealed_secret, "webhook", provider.name, one.app_id)
             if own and provider.proves(proof, own, body):
                 proven.add(one.id)
-    return Voucher(everybody=False, connections=frozenset(proven)) if proven else None
+    return Voucher(everybody, frozenset(proven)) if everybody or proven else None

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 
-from rustploy_agent import caddy, certificates, domains, events, files, instances, listeners, routes, sockets
+from rustploy_agent import caddy, certificates, domains, events, files, instances, listeners, reserved, routes, sockets
 from rustploy_agent.caddy import Host, Json, Served, Site
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
@@ -170,7 +170,7 @@ def _site(app: App, settings: Settings) -> Site | None:
 
 def _own_name(app: App, settings: Settings) -> str | None:
     """Its name below the base domain, unless that is a domain already, of this app or of one that was first."""
-    name = domains.address(app.name, settings)
+    name = reserved.address(app.name, settings)
     return None if Domain.select().where(Domain.name == name).exists() else name
 
 

@@ -16,6 +16,7 @@ from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import InvalidRequest, NotFound
 from rustploy_agent.fields import Fields, boolean, integer, text
+from rustploy_agent.limits import CEILING_KEYS
 from rustploy_agent.models import App, Deployment, Release, database
 from rustploy_agent.names import (
     HEALTHCHECK,
@@ -36,6 +37,19 @@ LIMITS = {
     "tasks_max": integer(4, 65536),
 }
 
+
+def _below_ceiling(key: str, parse: Callable[[object], int]) -> Callable[[object], int]:
+    def checked(value: object) -> int:
+        found, ceiling = parse(value), int(getattr(core().settings.ceilings, key))
+        if found > ceiling:
+            setting = f"apps.limits.{CEILING_KEYS[key][0]}"
+            raise ValueError(f"must be at most {ceiling}, the ceiling of this host ({setting} in agent.yaml)")
+        return found
+
+    return checked
+
+
+CAPPED = {key: _below_ceiling(key, parse) for key, parse in LIMITS.items()}
 INGRESS = {"max_body_bytes": integer(1, 1 << 40), "timeout_seconds": integer(1, 86400)}
 
 
@@ -124,7 +138,7 @@ def change_app(app_id: str) -> dict[str, Any]:
     """The limits of running processes change too; both slots carry them. Null brings a limit of the settings back."""
     apps.find(app_id)
     fields = body()
-    limits, ingress = _wanted(fields.object("limits"), LIMITS), _wanted(fields.object("ingress"), INGRESS)
+    limits, ingress = _wanted(fields.object("limits"), CAPPED), _wanted(fields.object("ingress"), INGRESS)
     maintenance = fields.maybe("maintenance", boolean)
     if not any(fields.given(key) for key in ("limits", "ingress", "maintenance")):
         fields.problem("", "must have at least one of: limits, ingress, maintenance")

@@ -42,8 +42,6 @@ def view(domain: Domain) -> dict[str, Any]:
 def create_domain(app_id: str) -> tuple[dict[str, Any], int]:
     app, fields, settings = apps.find(app_id), body(), core().settings
     name = fields.required("domain", domain_name, "")
-    if domains.covers_addresses(name, settings) and _confined():
-        fields.problem("domain", "is for callers of the whole host: below it all apps have their addresses")
     tls, redirect_to = _tls(fields), fields.maybe("redirect_to", domain_name)
     complete(fields)
     trail.about(name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask import g
+
 from rustploy_agent import apps, integrations
 from rustploy_agent.api import trail
 from rustploy_agent.api.resource import Resource, body, complete, core
@@ -63,7 +65,8 @@ def _connect(app: App, provider: Provider) -> dict[str, Any]:
     secret = fields.maybe("secret", webhook_secret)
     complete(fields)
     trail.about(f"{about['owner']}/{about['repo']}")
-    return view(integrations.connect(app, provider, secret, core().settings.paths, **about))
+    confined = g.caller.apps is not None
+    return view(integrations.connect(app, provider, secret, core().settings.paths, confined=confined, **about))
 
 
 @resource.route("/integrations", scope="admin")

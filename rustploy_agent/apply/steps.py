@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DESIRED, RESULT = f"{STATE}/agent/desired.json", f"{STATE}/apply/result.json"
+CEILINGS = f"{STATE}/apply/ceilings.json"
 RELOAD = f"{STATE}/apply/reload-pending"
 SYSUSERS, TMPFILES = "/etc/sysusers.d/rustploy-apps.conf", "/etc/tmpfiles.d/rustploy-apps.conf"
 WANTS = f"{UNITS}/rustploy-apps.target.wants"
@@ -174,7 +175,7 @@ def each(names: Iterable[str], refused: dict[str, str], step: Callable[[str], No
 def fulfil(host: Host, desired: dict[str, Any]) -> dict[str, Any]:
     """Make the machine as wished; what came of it, by app."""
     refused: dict[str, str] = {}
-    apps = {app["name"]: app for app in wish.checked(desired, refused)}
+    apps = {app["name"]: app for app in wish.checked(desired, refused, wish.ceilings(host.read(CEILINGS)))}
     taken = known(host)
     before = rendered(host)
     held: dict[str, int] = {}

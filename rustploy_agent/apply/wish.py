@@ -124,8 +124,37 @@ def ports(app: dict[str, Any]) -> list[int]:
     return [port for port in found if port is not None]
 
 
-def checked(desired: dict[str, Any], refused: dict[str, str]) -> list[dict[str, Any]]:
-    """The apps that keep to the contract and do not clash; the others are `refused`, each with its reason."""
+#: What root has `rustploy-agent listen` write down of agent.yaml.
+CEILINGS = record(
+    {"memory_max_bytes": integer(1, 1 << 40), "cpu_quota_percent": integer(1, 102400), "tasks_max": integer(1, 65536)}
+)
+
+
+def ceilings(text: str) -> dict[str, int]:
+    """The most that a process may have; nothing before the first start of the agent."""
+    if not text:
+        return {}
+    try:
+        found: dict[str, int] = CEILINGS(json.loads(text), "ceilings.json")
+    except ValueError as error:
+        raise Refused(f"ceilings.json must be JSON: {error}; start rustploy-listen.service to have it anew") from None
+    return found
+
+
+def beyond(app: dict[str, Any], most: dict[str, int]) -> str | None:
+    """Which limit of the app is above its ceiling, in words."""
+    for process in app["processes"]:
+        for key, ceiling in most.items():
+            if process[key] > ceiling:
+                return f"{key} of {process['type']} must be at most {ceiling}, the ceiling that agent.yaml sets"
+    return None
+
+
+def checked(
+    desired: dict[str, Any], refused: dict[str, str], most: dict[str, int] | None = None
+) -> list[dict[str, Any]]:
+    """The apps that keep to the contract and to the ceilings `most`, and do not clash; the others are `refused`, each
+    with its reason."""
     apps, names = [], [raw.get("name") if type(raw) is dict else None for raw in desired["apps"]]
     for index, raw in enumerate(desired["apps"]):
         try:
@@ -145,4 +174,6 @@ def checked(desired: dict[str, Any], refused: dict[str, str]) -> list[dict[str, 
             refused[name] = f"processes must have at most {MOST_APP_INSTANCES} instances, not {count_instances(app)}"
         elif any(holders[port] > 1 for port in ports(app)):
             refused[name] = "port must be one that no other slot has"
+        elif (problem := beyond(app, most or {})) is not None:
+            refused[name] = problem
     return [app for app in apps if app["name"] not in refused]

@@ -1,10 +1,12 @@
 """What one process of an app may use: defaults of agent.yaml, changed per app through the API."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from tests.integration import helpers
+from tests.integration.byhand import DESIRED, ByHand
 from tests.integration.helpers import Deployments, server
 from tests.machine import Machine, Response
 
@@ -56,6 +58,8 @@ def test_an_app_has_the_settings_limits_until_it_gets_its_own(api: Deployments, 
         ({"cpu_quota_percent": 0}, "limits.cpu_quota_percent"),
         ({"tasks_max": 3}, "limits.tasks_max"),
         ({"tasks": 30}, "limits.tasks"),
+        ({"memory_max_bytes": 1 << 40}, "limits.memory_max_bytes"),
+        ({"cpu_quota_percent": 102400}, "limits.cpu_quota_percent"),
         ([], "limits"),
     ],
 )
@@ -68,3 +72,20 @@ def test_wrong_limits_are_refused_by_name_and_change_nothing(
     assert answer.status == 400, answer.body
     assert [detail["field"] for detail in answer.body["error"]["details"]] == [field]
     assert _unit(api, app) == before
+
+
+def test_the_ceilings_of_the_settings_hold_for_apply_too(api: Deployments, app: str) -> None:
+    """Else an agent that was taken over gives one app all of the host."""
+    before = json.loads(api.machine.read(DESIRED))
+    most = json.loads(api.machine.read("/var/lib/rustploy/apply/ceilings.json"))
+    assert most == {"memory_max_bytes": 4096 * MIB, "cpu_quota_percent": 400, "tasks_max": 4096}
+    wish = json.loads(json.dumps(before))
+    (wished,) = [one for one in wish["apps"] if one["name"] == app]
+    wished["processes"][0]["memory_max_bytes"] = 1 << 40
+    byhand, limits = ByHand(api.machine), _unit(api, app)
+    try:
+        about = byhand.apply(wish).result["apps"][app]
+        assert about["error"].startswith("memory_max_bytes of web must be at most 4294967296")
+        assert _unit(api, app) == limits
+    finally:
+        byhand.apply(before)

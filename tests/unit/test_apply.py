@@ -228,6 +228,22 @@ def test_instances_that_clash_or_are_not_what_they_should_be_are_refused(hostile
     assert list(refused) == ["blog"]
 
 
+@pytest.mark.parametrize(
+    "more", [{"memory_max_bytes": 1 << 40}, {"cpu_quota_percent": 102400}, {"tasks_max": 65536}], ids=str
+)
+def test_limits_beyond_the_ceilings_of_the_settings_are_refused(host: Fake, more: dict[str, int]) -> None:
+    """Else an agent that was taken over gives one app all of the host."""
+    most = {"memory_max_bytes": 4 << 30, "cpu_quota_percent": 400, "tasks_max": 4096}
+    host.write(steps.CEILINGS, json.dumps(most))
+    shop = app("shop", process("web"), process("worker", **more))
+    about = host.apply(desired(BLOG, shop))["apps"]
+    assert about["blog"]["ok"] is True
+    (key,) = more
+    assert about["shop"]["error"] == f"{key} of worker must be at most {most[key]}, the ceiling that agent.yaml sets"
+    host.write(steps.CEILINGS, json.dumps({key: value * 1000 for key, value in most.items() if key != "tasks_max"}))
+    assert steps.main(host) == 1, "a damaged file is no reason to know no ceiling"
+
+
 def test_builds_run_as_another_user_and_without_the_apps_directories() -> None:
     """Else a build reads the app's environment and data."""
     for kind, own in (("fetch", "mirror"), ("build", "cache")):

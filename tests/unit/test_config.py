@@ -155,3 +155,11 @@ def test_any_document_is_settings_or_one_refusal(document: object) -> None:
         config.parse(document)
     except config.ConfigError as error:
         assert error.message
+
+
+def test_ceilings_are_never_below_what_each_process_gets_by_itself() -> None:
+    """Else every app of a host whose settings give more than a ceiling is refused by apply after an upgrade."""
+    found = config.parse({"apps": {"limits": {"memory_max_mib": 8192}}})
+    assert (found.ceilings.memory_max_bytes, found.ceilings.tasks_max) == (8192 << 20, 4096)
+    with pytest.raises(config.ConfigError, match=r"limits\.max_tasks must be at least apps\.limits\.tasks_max"):
+        config.parse({"apps": {"limits": {"tasks_max": 500, "max_tasks": 499}}})

@@ -40,6 +40,7 @@ DOORS = {
 GROUND = {
     "errors",
     "fields",
+    "limits",
     "names",
     "clock",
     "units",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import pytest
 
+from rustploy_agent import desired
 from rustploy_agent.core import Core
 from rustploy_agent.models import App, Deployment, Process, database
 from tests.unit.api.conftest import Client
@@ -100,6 +102,9 @@ def test_a_limit_of_null_is_the_setting_s_again(admin: Client, blog: str) -> Non
         ({"limits": {"tasks_max": True}}, "limits.tasks_max"),
         ({"limits": {"memory_max_bytes": 1.5}}, "limits.memory_max_bytes"),
         ({"limits": {"tasks": 9}}, "limits.tasks"),
+        ({"limits": {"memory_max_bytes": 1 << 40}}, "limits.memory_max_bytes"),
+        ({"limits": {"cpu_quota_percent": 401}}, "limits.cpu_quota_percent"),
+        ({"limits": {"tasks_max": 4097}}, "limits.tasks_max"),
         ({"name": "new", "limits": {}}, "name"),
     ],
 )
@@ -108,6 +113,15 @@ def test_a_wrong_limit_is_refused_by_field(admin: Client, blog: str, body: objec
     assert answer.status_code == 400
     assert [detail["field"] for detail in answer.get_json()["error"]["details"]] == [field]
     assert App.get().limits == {}
+
+
+def test_a_ceiling_that_was_lowered_holds_for_apps_that_have_more(admin: Client, blog: str, core: Core) -> None:
+    """Else apply refuses such an app, and neither a deployment nor a change of it works any more."""
+    assert admin("PATCH", f"/apps/{blog}", {"limits": {"tasks_max": 4096}}).status_code == 200
+    lower = dataclasses.replace(core.settings.ceilings, tasks_max=300)
+    settings = dataclasses.replace(core.settings, ceilings=lower)
+    assert desired.limits_of(App.get(), settings).tasks_max == 300
+    assert desired.limits_of(App.get(), core.settings).tasks_max == 4096
 
 
 def test_a_deleted_app_leaves_no_row_no_unit_and_no_file(admin: Client, blog: str, core: Core) -> None:

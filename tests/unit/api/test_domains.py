@@ -99,11 +99,54 @@ class TestNamesThatAreTaken:
         assert admin("POST", f"/apps/{blog}/domains", request).status_code == 201
 
     def test_a_certificate_for_one_is_not_for_those_of_one_app(self, admin: Client, api: Flask, blog: str) -> None:
-        name = "www.shop.apps.example.org"
+        name = "www.example.com"
         own = issue(name, "shop.apps.example.org")
         request = {"domain": name, "certificate": own.certificate, "private_key": own.key}
         restricted = Client(api, auth.create_token("ci", ["admin"], None, apps=[blog])[0])
         assert fields(restricted("POST", f"/apps/{blog}/domains", request)) == ["certificate"]
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("apps.example.org", "example.org", "*.example.org", "shop.apps.example.org", "tocome.apps.example.org"),
+            *("x.shop.apps.example.org", "*.shop.apps.example.org", "a.b.tocome.apps.example.org"),
+            *("xblog.apps.example.org", "blog.blog2.apps.example.org", "API.example.org", "x.api.example.org"),
+        ],
+    )
+    def test_a_token_for_one_app_does_not_get_them(self, admin: Client, api: Flask, blog: str, name: str) -> None:
+        """Else it gets the visitors, and their cookies, of the API, of another app, or of one that is yet to come."""
+        admin("POST", "/apps", {"name": "shop"})
+        own = issue(name.lower())
+        request = {"domain": name, "certificate": own.certificate, "private_key": own.key}
+        restricted = Client(api, auth.create_token("ci", ["admin"], None, apps=[blog])[0])
+        assert fields(restricted("POST", f"/apps/{blog}/domains", request)) == ["domain"]
+        assert not Domain.select().exists()
+
+    @pytest.mark.parametrize("name", ["x.blog.apps.example.org", "*.blog.apps.example.org", "www.example.com"])
+    def test_a_token_for_one_app_gets_names_below_its_own_and_free_ones(
+        self, admin: Client, api: Flask, blog: str, name: str
+    ) -> None:
+        own = issue(name)
+        request = {"domain": name, "certificate": own.certificate, "private_key": own.key}
+        restricted = Client(api, auth.create_token("ci", ["admin"], None, apps=[blog])[0])
+        assert restricted("POST", f"/apps/{blog}/domains", request).status_code == 201
+
+    @pytest.mark.parametrize(
+        ("taken", "wanted"),
+        [("*.example.com", "a.example.com"), ("a.example.com", "*.example.com"), ("a.example.com", "a.example.com")],
+    )
+    def test_a_token_for_one_app_gets_no_visitors_of_another(
+        self, admin: Client, api: Flask, blog: str, taken: str, wanted: str
+    ) -> None:
+        """A name goes before the other's wildcard, and a wildcard's certificate may be shown for the other's name."""
+        admin("POST", "/apps", {"name": "shop"})
+        first, own = issue(taken), issue(wanted)
+        request = {"domain": taken, "certificate": first.certificate, "private_key": first.key}
+        assert admin("POST", "/apps/shop/domains", request).status_code == 201
+        request = {"domain": wanted, "certificate": own.certificate, "private_key": own.key}
+        restricted = Client(api, auth.create_token("ci", ["admin"], None, apps=[blog])[0])
+        assert restricted("POST", f"/apps/{blog}/domains", request).status_code in (400, 409)
+        assert Domain.select().count() == 1
 
     def test_others_beside_them_are_free(self, admin: Client, blog: str) -> None:
         for name in ("www.apps.example.org", "www.shop.apps.example.org", "apps.example.org"):

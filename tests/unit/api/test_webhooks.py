@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from rustploy_agent import deliveries, models
+from rustploy_agent import auth, deliveries, models
 from rustploy_agent.api import create_app
 from rustploy_agent.core import Core
 from rustploy_agent.models import App, Connection, Deployment
@@ -191,8 +191,9 @@ class TestRedelivery:
         admin("POST", "/apps", {"name": "live"})
         admin("POST", "/apps/live/github", CONNECTION | {"secret": OWN})
         body = host.push()
-        assert host.counts(body) == (2, 2)
+        assert host.counts(body) == (1, 1)
         assert dataclasses.replace(host, secret=OWN).counts(body) == (1, 1)
+        assert sorted(one.app.name for one in Deployment.select()) == ["blog", "live"]
 
     def test_two_at_once_queue_one(self, any_host: GitHost) -> None:
         body, found = any_host.push(), []
@@ -345,9 +346,26 @@ class TestOwnSecret:
         assert own.counts(body) == (0, 0)
         assert Deployment.select().count() == 0
 
-    def test_the_hosts_secret_holds_beside_it(self, own: GitHost, admin: Client) -> None:
+    def test_the_hosts_secret_does_not_speak_for_it(self, own: GitHost, admin: Client, reader: Client) -> None:
+        """Else whoever connects an app to another's repository, under a secret of his own, is told of its pushes."""
         admin("PUT", f"/integrations/{own.name}/secret", {"secret": SECRET})
-        assert dataclasses.replace(own, secret=SECRET).counts() == (2, 2)
+        assert dataclasses.replace(own, secret=SECRET).counts() == (1, 1)
+        assert [one.app.name for one in Deployment.select()] == ["shop"]
+        assert reader("GET", "/apps/blog/deliveries").get_json()["items"] == []
+
+    def test_a_token_for_certain_apps_connects_them_by_it_only(self, own: GitHost, admin: Client, api: Flask) -> None:
+        """The host's secret vouches for all repositories, so another's pushes would be deployed and shown."""
+        restricted = Client(api, auth.create_token("ci", ["admin"], None, apps=[App.get(App.name == "shop").id])[0])
+        path, other = f"/apps/shop/{own.name}", CONNECTION | {"repo": "secret-plans"}
+        answer = restricted("POST", path, other)
+        assert answer.status_code == 400
+        assert [one["field"] for one in answer.get_json()["error"]["details"]] == ["secret"]
+        assert admin("GET", path).get_json()["repo"] == "blog", "what was refused changed something"
+        assert restricted("POST", path, CONNECTION | {"branch": "next"}).status_code == 200, "the same repository"
+        assert restricted("POST", path, other | {"secret": OWN}).get_json()["own_secret"] is True
+        assert restricted("POST", path, other | {"branch": "next"}).get_json()["own_secret"] is True
+        assert restricted("DELETE", path).status_code == 204
+        assert restricted("POST", path, CONNECTION).status_code == 400
 
     def test_it_stays_when_the_branch_changes_and_goes_with_the_repository(self, own: GitHost, admin: Client) -> None:
         changed = admin("POST", f"/apps/blog/{own.name}", CONNECTION | {"branch": "next"}).get_json()
