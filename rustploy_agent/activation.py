@@ -129,8 +129,14 @@ def process_environment(run: Run, release: Release, process: Process | None, slo
 
 
 def await_health(run: Run, release: Release, slot: str) -> None:
+    """Of an app that crashes now, the new release has to show that it does not."""
     run.step("health")
-    readiness.wait_until_healthy(run, instances.of_release(run.app, release), release, slot)
+    processes = instances.of_release(run.app, release)
+    readiness.wait_until_healthy(run, processes, release, slot)
+    active = run.app.active_slot
+    if active and any(readiness.crashes(run, process, active) for process in instances.wanted_of(run.app)):
+        run.log("what serves now has crashed; whether this stays up is watched for a while")
+        readiness.stay_healthy(run, processes, release, slot)
 
 
 def switch(run: Run, release: Release, slot: str) -> None:
@@ -175,13 +181,13 @@ def leave(run: Run, release: Release) -> None:
 
 
 def runs(run: Run, release: Release) -> bool:
-    """Whether every process of the active release runs, and would after a reboot."""
-    slot = run.app.active_slot
-    for process in instances.of_release(run.app, release):
+    """Whether every process of the active release runs and serves, and would after a reboot."""
+    slot, processes = str(run.app.active_slot), instances.of_release(run.app, release)
+    for process in processes:
         state = run.systemd.state(instances.unit(run.app, process, slot))
         if state.active != "active" or not instances.slot_file(run.path, process, slot).exists():
             return False
-    return True
+    return all(readiness.serves(run, process, release, slot) for process in processes)
 
 
 def drain(run: Run) -> None:

@@ -76,6 +76,11 @@ class HealthCheck:
     status: int | None = None
     interval_seconds: float | None = None
 
+    def passes(self) -> bool:
+        """Whether the app answers as it should at this moment; one try."""
+        answer = probe(self.port, self.path, min(PROBE_SECONDS, self.timeout_seconds), self.status)
+        return answer.healthy and sockets.server(self.port) == self.owner
+
     def wait(self, interrupted: Callable[[], None]) -> str:
         """What was seen, as a sentence; raises Unhealthy when the time is over."""
         started, tries, seen = time.monotonic(), 0, "nothing listened"

@@ -14,6 +14,8 @@ from rustploy_agent.systemd import ExitState
 
 #: A process without a port counts as healthy when it has stayed up so long.
 STAY_UP_SECONDS = 3
+#: A process that systemd had to start again counts as running when it has run so long; a crash loop seldom does.
+SETTLED_SECONDS = 10
 #: How long the next end of a process that was started again is waited for: mostly it is like the one before.
 NEXT_END_SECONDS = 3
 #: Lines of an app quoted in a failure, and how long journald may take to store those of a process that just ended.
@@ -38,16 +40,48 @@ def wait_until_healthy(run: Run, processes: list[Process], release: Release, slo
         if port is None:
             silent.append(unit)
             continue
-        owner = pwd.getpwnam(f"rp-{run.app.name}").pw_uid
-        wishes: dict[str, Any] = {"timeout_seconds": run.settings.timeouts.health} | release.health
-        check = health.HealthCheck(port, owner, **wishes)
         try:
-            run.log(check.wait(_Watch(run, unit)))
+            run.log(_check(run, release, port).wait(_Watch(run, unit)))
         except health.Unhealthy as error:
             which = f"instance {process.number} of {process.type}: " if process.number > 1 else ""
             raise DeploymentFailed("unhealthy", with_last_lines(run, f"{which}{error}", unit)) from None
     if silent:
         _stay_up(run, silent)
+    for unit, state in run.systemd.states([instances.unit(run.app, process, slot) for process in processes]).items():
+        if state.active != "active" or state.restarting:  # it answered once and ended, while others were waited for
+            raise exited(run, unit)
+
+
+def _check(run: Run, release: Release, port: int) -> health.HealthCheck:
+    owner = pwd.getpwnam(f"rp-{run.app.name}").pw_uid
+    wishes: dict[str, Any] = {"timeout_seconds": run.settings.timeouts.health} | release.health
+    return health.HealthCheck(port, owner, **wishes)
+
+
+def serves(run: Run, process: Process, release: Release, slot: str) -> bool:
+    """Whether a process of a release that runs is in no crash loop and, if it serves HTTP, answers."""
+    return not crashes(run, process, slot) and _answers(run, process, release, slot)
+
+
+def crashes(run: Run, process: Process, slot: str) -> bool:
+    """Whether systemd has just had to start it again, or is about to."""
+    unit = instances.unit(run.app, process, slot)
+    return run.systemd.state(unit).restarting or run.systemd.crashed_within(unit, SETTLED_SECONDS)
+
+
+def stay_healthy(run: Run, processes: list[Process], release: Release, slot: str) -> None:
+    """For what may crash a moment after its first answer: it has to run for a while, and to answer again."""
+    _stay_up(run, [instances.unit(run.app, process, slot) for process in processes])
+    for process in processes:
+        if not _answers(run, process, release, slot):
+            unit = instances.unit(run.app, process, slot)
+            sentence = f"{unit} answered once, but not after it had run for {STAY_UP_SECONDS} s"
+            raise DeploymentFailed("unhealthy", with_last_lines(run, sentence, unit))
+
+
+def _answers(run: Run, process: Process, release: Release, slot: str) -> bool:
+    port = process.port(slot)
+    return port is None or _check(run, release, port).passes()
 
 
 def tell_of_exposure(run: Run, processes: list[Process], slot: str) -> None:

@@ -166,6 +166,12 @@ class Systemd:
         values = self._properties(self.state(unit).path, SERVICE)
         return ExitState(values["Result"], values["ExecMainCode"], values["ExecMainStatus"])
 
+    def crashed_within(self, unit: str, seconds: float) -> bool:
+        """Whether systemd had to start the unit again, and its process has run no longer than this since."""
+        values = self._properties(self.state(unit).path, SERVICE)
+        ran: float = time.monotonic() - values["ExecMainStartTimestampMonotonic"] / 1e6
+        return ran < seconds if values["NRestarts"] else False
+
     def control_group_properties(self, unit: str) -> dict[str, int]:
         """Memory in bytes and tasks as systemd counts them; absent where the kernel does not account."""
         path = self.state(unit).path

@@ -39,6 +39,9 @@ class Unit:
     active: str = "inactive"
     sub: str = "dead"
     exit: tuple[str, int, int] = ("success", 0, 0)
+    #: How often systemd had to start it again, and when its process was started (time.monotonic).
+    restarts: int = 0
+    started: float = 0.0
     server: ThreadingHTTPServer | None = None
 
 
@@ -293,5 +296,6 @@ class Door(Systemd):
         return path.removeprefix("/unit/") in self.manager.outdated
 
     def _properties(self, path: str, interface: str) -> dict[str, Any]:
-        exit_state = self.manager.units.get(path.removeprefix("/unit/"), Unit()).exit
-        return dict(zip(("Result", "ExecMainCode", "ExecMainStatus"), exit_state, strict=True))
+        unit = self.manager.units.get(path.removeprefix("/unit/"), Unit())
+        found: dict[str, Any] = dict(zip(("Result", "ExecMainCode", "ExecMainStatus"), unit.exit, strict=True))
+        return found | {"NRestarts": unit.restarts, "ExecMainStartTimestampMonotonic": int(unit.started * 1e6)}

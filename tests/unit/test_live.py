@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -78,6 +80,18 @@ def restarting_process(core: Core, manager: Manager) -> None:
     manager.units[SERVING] = Unit("activating", "auto-restart")
 
 
+def crash_loop(core: Core, manager: Manager) -> None:
+    """It has just been started again, for the third time, and answers for a moment."""
+    manager.units[SERVING].restarts, manager.units[SERVING].started = 3, time.monotonic()
+
+
+def silent_process(core: Core, manager: Manager) -> None:
+    server = manager.units[SERVING].server
+    assert server is not None
+    server.shutdown()
+    server.server_close()
+
+
 def lost_slot_file(core: Core, manager: Manager) -> None:
     (core.settings.paths.app("blog") / "slots" / "web-a.env").unlink()
 
@@ -100,6 +114,8 @@ def named_buildpack(core: Core, manager: Manager) -> None:
         changed_health_status,
         ended_process,
         restarting_process,
+        crash_loop,
+        silent_process,
         lost_slot_file,
         replaced_key,
         named_buildpack,
@@ -120,6 +136,29 @@ def test_a_forced_rebuild_builds_and_empties_the_cache(first: Deployment, deploy
     assert deploy(force_rebuild=True).outcome == "released"
     assert manager.jobs[-1]["build"]["empty_cache"] is True
     assert manager.jobs[-1]["build"]["kept_slugs"] == []
+
+
+def test_after_a_crash_loop_a_first_answer_is_not_enough(first: Deployment, deploy: Deploy, manager: Manager) -> None:
+    """Else an app that answers for half a second after each start is called healthy, and visitors get 502."""
+    crash_loop(None, manager)  # type: ignore[arg-type]
+    idle = "rustploy-app@blog-web-b.service"
+
+    def crash() -> None:
+        until(lambda: Deployment.select().where(Deployment.step == "health").exists() and idle in manager.running())
+        time.sleep(0.5)  # it has answered by then
+        manager.units[idle].active, manager.units[idle].sub = "activating", "auto-restart"
+
+    thread = threading.Thread(target=crash)
+    thread.start()
+    again = deploy()
+    thread.join()
+    assert (again.status, again.error_code) == ("failed", "exited")
+
+
+def test_what_crashed_once_and_has_run_since_is_left_alone(first: Deployment, deploy: Deploy, manager: Manager) -> None:
+    """Else an app that recovered months ago is restarted by each push of a tag."""
+    manager.units[SERVING].restarts, manager.units[SERVING].started = 1, time.monotonic() - 60
+    assert deploy().outcome == "unchanged"
 
 
 def test_another_commit_is_released(first: Deployment, deploy: Deploy, manager: Manager) -> None:
