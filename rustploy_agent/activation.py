@@ -228,4 +228,4 @@ def web_port(app: App) -> int | None:
 
 
 def _app_dir(run: Run, release: Release) -> Path:
-    return run.settings.paths.slug(run.app.name, release.slug_id) / "app"
+    return run.settings.paths.slug(run.app.name, release.slug_id) / "app" / str(release.slug.root)

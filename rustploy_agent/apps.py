@@ -168,7 +168,7 @@ def _inspect(
     app: App, request: dict[str, Any], settings: Settings, systemd: Systemd, applier: Applier, worker: Worker
 ) -> dict[str, Any]:
     """Fetches once to see that the repository is there and what it is; the checkout is not kept."""
-    app.repository, app.build_mode = request["repository"], request["build_mode"]
+    app.repository, app.build_mode, app.build = request["repository"], request["build_mode"], request["build"]
     slug = releases.make_slug(app, settings.paths.app(app.name) / "slugs", app.build_mode)
     run = Run(settings, systemd, applier, app, Deployment(app=app), standby=worker.standby)
     source = request["source"]
@@ -178,6 +178,7 @@ def _inspect(
         found["manifest"] = None if found["manifest"] is None else manifest.parse(found["manifest"])
         if precedence.buildpack(app.build_mode, found["manifest"], None) in precedence.CONTAINER_MODES:
             raise InvalidRequest.field("build.mode", precedence.NO_CONTAINERS, code="unsupported_build_mode")
+        compilation.choose_root(app, found["manifest"], found)
         return found
     except DeploymentFailed as error:
         raise InvalidRequest.field("repository", error.message, code=error.code) from None
@@ -190,9 +191,10 @@ def _update(app: App, request: dict[str, Any], settings: Settings, found: dict[s
         repository=repository.kept(app, request["repository"], settings.paths),
         source=request["source"],
         build_mode=request["build_mode"],
+        build=request["build"],
         runtime=request["runtime"],
         dependency_profile=request["dependency_profile"],
-        detection=found["detection"],
+        detection=found["detection"] | {"root": found["root"]},
         manifest=found["manifest"],
         updated_at_unix_ms=now_ms(),
     ).where(App.id == app.id).execute()

@@ -32,6 +32,7 @@ def job_document(
             "known_commits": list(known),
             "timeout_seconds": settings.timeouts.fetch,
             "build_mode": run.app.build_mode,
+            "root": run.app.build.get("root"),
             "inspect_only": inspect_only,
         },
     }
@@ -61,17 +62,34 @@ def parse_manifest(text: str | None) -> dict[str, Any] | None:
         raise DeploymentFailed(error.code, error.message) from None
 
 
-def choose_buildpack(app: App, parsed: dict[str, Any] | None, detected: str | None) -> str:
-    buildpack = precedence.buildpack(app.build_mode, parsed, detected)
+def choose_root(app: App, parsed: dict[str, Any] | None, found: dict[str, Any]) -> str:
+    """Return the directory of the repository that fetch looked at; DeploymentFailed when it is not the wanted one."""
+    wanted = precedence.build_root(app.build, parsed)
+    if wanted not in (None, found["root"]):
+        raise DeploymentFailed(
+            "invalid_manifest", f"build.root: the fetch looked at {found['root']!r}, not at {wanted!r}"
+        )
+    root: str = found["root"]
+    return root
+
+
+def choose_buildpack(app: App, parsed: dict[str, Any] | None, found: dict[str, Any]) -> str:
+    buildpack = precedence.buildpack(app.build_mode, parsed, found["buildpack"])
     if buildpack in precedence.CONTAINER_MODES:
         raise DeploymentFailed("unsupported_build_mode", f"build.mode: {precedence.NO_CONTAINERS}")
     if buildpack is None:
         raise DeploymentFailed(
             "no_buildpack",
-            "no buildpack recognises the repository; it needs an index.html, a requirements.txt, a pyproject.toml "
-            "or a package.json at its top, or build.mode in its rustploy.yaml (Dockerfiles are not used)",
+            "no buildpack recognises the repository; it needs an index.html, a requirements.txt, a pyproject.toml, "
+            "a go.mod or a package.json at its top, or build.mode in its rustploy.yaml (Dockerfiles are not used)"
+            + _directories(found["candidates"]),
         )
     return buildpack
+
+
+def _directories(candidates: list[str]) -> str:
+    found = ", ".join(candidates)
+    return f"; these directories have an app, and build.root can name one of them: {found}" if found else ""
 
 
 def build_job(run: Run, slug: Slug, buildpack: str | None) -> dict[str, Any]:
@@ -86,6 +104,7 @@ def build_job(run: Run, slug: Slug, buildpack: str | None) -> dict[str, Any]:
         "slug_id": slug.id,
         "build": {
             "buildpack": buildpack,
+            "root": slug.root,
             "timeout_seconds": seconds,
             "kept_slugs": kept,
             "empty_cache": run.deployment.force_rebuild,

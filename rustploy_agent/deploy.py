@@ -122,7 +122,10 @@ def fetch(run: Run, meanwhile: Callable[[], None]) -> Source:
         return Source(found["commit"], kept[found["commit"]], True, None, kept[found["commit"]].manifest)
     run.step("detect")
     parsed = compilation.parse_manifest(found["manifest"])
-    buildpack = compilation.choose_buildpack(app, parsed, found["buildpack"])
+    slug.root = compilation.choose_root(app, parsed, found)
+    with passing():
+        Slug.update(root=slug.root).where(Slug.id == slug.id).execute()
+    buildpack = compilation.choose_buildpack(app, parsed, found)
     built = compilation.built_by_fetch(found, buildpack)
     return Source(found["commit"], slug, False, buildpack, parsed, built)
 

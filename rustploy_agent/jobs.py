@@ -14,13 +14,15 @@ from typing import Any
 from rustploy_agent import files, standby
 from rustploy_agent.errors import DeploymentFailed
 from rustploy_agent.fields import Fields, boolean, integer
-from rustploy_agent.names import BUILDPACK, commit_sha
+from rustploy_agent.names import BUILDPACK, build_root, commit_sha
 from rustploy_agent.systemd import Systemd, pause_in_proportion
 
 #: The unit's own deadline comes first, so that it can say what was too slow.
 GRACE_SECONDS = 15
 #: How often systemd is asked about a unit that has not left its result yet.
 ASK_SECONDS = 0.2
+#: Directories of a repository that are named to a user; a hostile fetch could list many.
+MOST_CANDIDATES = 10
 
 
 def run(
@@ -134,6 +136,7 @@ def read(path: Path, app: str, job: dict[str, Any], step: str) -> dict[str, Any]
 
 def _fetched(value: dict[str, Any]) -> dict[str, Any]:
     fields = Fields(value)
+    none: list[str] = []
     detection = fields.object("detection")
     parsed = {
         "commit": fields.required("commit", commit_sha, ""),
@@ -141,6 +144,8 @@ def _fetched(value: dict[str, Any]) -> dict[str, Any]:
         "built": _built_fields(fields.object("built")) if "built" in fields else None,
         "buildpack": fields.maybe("buildpack", _buildpack),
         "manifest": fields.maybe("manifest", _text),
+        "root": fields.optional("root", build_root, ""),
+        "candidates": fields.optional("candidates", _texts, none)[:MOST_CANDIDATES],
         "detection": {
             key: detection.optional(key, _text, "unknown") for key in ("framework", "package_manager", "build_profile")
         }

@@ -8,7 +8,7 @@ from typing import Any
 
 from rustploy_agent.errors import Detail, InvalidManifest
 from rustploy_agent.fields import Fields, boolean, integer, shown
-from rustploy_agent.names import HEALTHCHECK, app_name, build_mode, command, git_ref, process_type
+from rustploy_agent.names import HEALTHCHECK, app_name, build_mode, build_root, command, git_ref, process_type
 
 LARGEST, DEEPEST = 64 * 1024, 20
 #: Told at once; 64 KiB have room for ten thousand wrong keys.
@@ -35,7 +35,11 @@ def parse(text: str) -> dict[str, Any]:
             "start_command": app.maybe("start_command", command),
             **{key: app.maybe(key, parse) for key, parse in HEALTHCHECK.items()},
         },
-        "build": {"mode": build.maybe("mode", build_mode), "profile": build.maybe("profile", command)},
+        "build": {
+            "mode": build.maybe("mode", build_mode),
+            "profile": build.maybe("profile", command),
+            "root": build.maybe("root", build_root),
+        },
         "dependencies": {
             "postgres": {"enabled": postgres.optional("enabled", boolean, False)},
             "redis": {"enabled": redis.optional("enabled", boolean, False)},

@@ -38,6 +38,8 @@ class App(Model):
     repository = JSONField(null=True)
     source = JSONField(null=True)
     build_mode = peewee.TextField(default="auto")
+    #: What a request said of the build beside its mode: `root`.
+    build = JSONField(default=dict)
     runtime = JSONField(default=dict)
     dependency_profile = JSONField(null=True)
     detection = JSONField(null=True)
@@ -153,6 +155,8 @@ class Slug(Model):
     app = peewee.ForeignKeyField(App, on_delete="CASCADE")
     commit_sha = peewee.TextField(null=True)
     build_mode = peewee.TextField()
+    #: The directory of the commit that was built and runs; empty: its top.
+    root = peewee.TextField(default="")
     #: Which variables the build saw (build_variables.identity).
     build_variables = peewee.TextField(default="")
     buildpack = peewee.TextField(null=True)

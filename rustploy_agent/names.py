@@ -18,6 +18,7 @@ APP_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,25}[a-z0-9])?")
 PROCESS_TYPE = re.compile(r"[a-z][a-z0-9]{0,15}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+ROOT_PART = re.compile(r"[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*")
 BUILDPACK = re.compile(r"[a-z][a-z0-9]{0,31}")
 SCP_LIKE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^:\s]\S*")
 TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")
@@ -86,6 +87,18 @@ def git_ref(value: object) -> str:
     if wrong:
         raise ValueError("must be a branch, a tag or a full commit id as git writes it")
     return ref
+
+
+def build_root(value: object) -> str:
+    """A directory of a repository, such as apps/web; "." and "" are its top and come back as ""."""
+    if value in (".", "", "./"):
+        return ""
+    if not isinstance(value, str) or len(value) > 255:
+        raise ValueError("must be a directory of the repository such as apps/web, at most 255 characters")
+    parts = value.removeprefix("./").removesuffix("/").split("/")
+    if not all(ROOT_PART.fullmatch(part) and part not in (".", "..") for part in parts):
+        raise ValueError("must be a directory of the repository such as apps/web, without .., spaces or a leading /")
+    return "/".join(parts)
 
 
 def env_key(value: object) -> str:

@@ -29,6 +29,14 @@ def buildpack(requested: str, manifest: Manifest, detected: str | None) -> str |
     return detected
 
 
+def build_root(requested: Mapping[str, Any], manifest: Manifest) -> str | None:
+    """Return the directory of the repository that is built (empty: its top); None when neither says so."""
+    for wanted in (requested.get("root"), _get(manifest, "build", "root")):
+        if wanted is not None:
+            return str(wanted)
+    return None
+
+
 def health(runtime: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
     """The health check's path, and those of status, timeout_seconds and interval_seconds that were asked for."""
     found: dict[str, Any] = {"path": DEFAULT_HEALTH_PATH}

@@ -9,7 +9,7 @@ from typing import Any
 
 from peewee import fn
 
-from rustploy_agent import environment
+from rustploy_agent import environment, precedence
 from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.config import Paths, Settings
 from rustploy_agent.errors import Conflict, NotFound
@@ -61,7 +61,9 @@ def reusable_slugs(app: App, build_mode: str, build_variables: str = "") -> dict
         .where(Slug.build_variables == build_variables)
         .order_by(Slug.created_at_unix_ms)
     )
-    return {slug.commit_sha: slug for slug in rows}
+    return {
+        slug.commit_sha: slug for slug in rows if precedence.build_root(app.build, slug.manifest) in (None, slug.root)
+    }
 
 
 def finished_slugs(app: App) -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from flask import Response, g
 
@@ -22,6 +22,7 @@ from rustploy_agent.names import (
     HEALTHCHECK,
     app_name,
     build_mode,
+    build_root,
     clone_url,
     commit_sha,
     git_ref,
@@ -50,6 +51,9 @@ def _below_ceiling(key: str, parse: Callable[[object], int]) -> Callable[[object
 
 
 CAPPED = {key: _below_ceiling(key, parse) for key, parse in LIMITS.items()}
+BUILD = {"root": build_root}
+CHANGEABLE = ("limits", "ingress", "maintenance", "build")
+T = TypeVar("T")
 INGRESS = {"max_body_bytes": integer(1, 1 << 40), "timeout_seconds": integer(1, 86400)}
 
 
@@ -139,9 +143,9 @@ def change_app(app_id: str) -> dict[str, Any]:
     apps.find(app_id)
     fields = body()
     limits, ingress = _wanted(fields.object("limits"), CAPPED), _wanted(fields.object("ingress"), INGRESS)
-    maintenance = fields.maybe("maintenance", boolean)
-    if not any(fields.given(key) for key in ("limits", "ingress", "maintenance")):
-        fields.problem("", "must have at least one of: limits, ingress, maintenance")
+    maintenance, build = fields.maybe("maintenance", boolean), _wanted(fields.object("build"), BUILD)
+    if not any(fields.given(key) for key in CHANGEABLE):
+        fields.problem("", f"must have at least one of: {', '.join(CHANGEABLE)}")
     complete(fields)
     with database.atomic("IMMEDIATE"):  # somebody else may change another limit at the same moment
         app = apps.find(app_id)
@@ -149,6 +153,7 @@ def change_app(app_id: str) -> dict[str, Any]:
         App.update(
             limits=_changed(app.limits, limits),
             ingress=_changed(app.ingress, ingress),
+            build=_changed(app.build, build),
             maintenance=maintained,
             updated_at_unix_ms=now_ms(),
         ).where(App.id == app.id).execute()
@@ -159,13 +164,13 @@ def change_app(app_id: str) -> dict[str, Any]:
     return full_view(apps.find(app_id))
 
 
-def _wanted(fields: Fields, parsers: dict[str, Callable[[object], int]]) -> dict[str, int | None]:
+def _wanted(fields: Fields, parsers: Mapping[str, Callable[[object], T]]) -> dict[str, T | None]:
     """None for null, which brings the settings' own back."""
     found = {key: fields.maybe(key, parse) for key, parse in parsers.items()}
     return {key: value for key, value in found.items() if value is not None or fields.is_null(key)}
 
 
-def _changed(old: dict[str, int], wanted: dict[str, int | None]) -> dict[str, int]:
+def _changed(old: dict[str, T], wanted: dict[str, T | None]) -> dict[str, T]:
     return {key: value for key, value in (old | wanted).items() if value is not None}
 
 
@@ -188,6 +193,7 @@ def show_config(app_id: str) -> dict[str, Any]:
         "repository": repository.shown(app),
         "source": app.source,
         "build_mode": app.build_mode,
+        "build": {"root": app.build.get("root")},
         "runtime": app.runtime,
         "detection": app.detection,
         "dependency_profile": app.dependency_profile,
@@ -201,6 +207,7 @@ def _effective(app: App) -> dict[str, Any]:
     release = Release.get_or_none(Release.id == app.active_release_id)
     return {
         "build_mode": precedence.buildpack(app.build_mode, app.manifest, precedence.AUTO),
+        "build_root": precedence.build_root(app.build, app.manifest),
         **_health(app),
         "start_command": precedence.start_command(app.manifest),
         "release_command": precedence.release_command(app.manifest, release.processes if release else {}),
@@ -237,6 +244,7 @@ def _import_request(fields: Fields) -> dict[str, Any]:
             "commit_sha": source.maybe("commit_sha", commit_sha),
         },
         "build_mode": fields.optional("build_mode", build_mode, "auto"),
+        "build": _changed({}, _wanted(fields.object("build"), BUILD)),
         "runtime": {
             "port": runtime.maybe("port", integer(1, 65535)),
             **{key: runtime.maybe(key, parse) for key, parse in HEALTHCHECK.items()},

@@ -18,6 +18,7 @@ from rustploy_agent.builder import cause, child, job
 from rustploy_agent.builder.child import DeadlineExceeded
 from rustploy_agent.builder.job import Build, Job, Refused
 from rustploy_agent.builder.places import Places
+from rustploy_agent.builder.root import directory
 from rustploy_agent.builder.steplog import StepLog, masked
 
 QUOTED_LINES = 5
@@ -58,13 +59,14 @@ def perform(asked: Job, wanted: Build, places: Places, log: StepLog) -> dict[str
         empty(places.cache)
     return build(
         wanted.buildpack,
-        checkout,
+        directory(checkout, wanted.root),
         places.cache,
         places.buildpacks,
         wanted.timeout_seconds,
         log,
         wanted.kept_slugs,
         wanted.environment,
+        top=checkout,
     )
 
 
@@ -78,11 +80,13 @@ def build(
     kept_slugs: tuple[str, ...] = (),
     variables: Mapping[str, str] | None = None,
     *,
+    top: str | None = None,
     instant: bool = False,
 ) -> dict[str, Any]:
     """The result's `procfile`, `release`, `bytes` and `needs_slugs`; Refused when it fails or takes longer.
 
-    `variables` are the app's for its builds; the platform's own win over them.
+    `checkout` is what is built, `top` the whole repository around it, which workspaces need. `variables` are the app's
+    for its builds; the platform's own win over them.
 
     `instant`: also Refused by the buildpack when it would run anything of the repository.
     """
@@ -90,6 +94,7 @@ def build(
     deadline = time.monotonic() + seconds
     variables = variables or {}
     environment = dict(variables) | build_environment(cache) | {"RUSTPLOY_KEPT_SLUGS": " ".join(kept_slugs)}
+    environment["RUSTPLOY_REPOSITORY_DIR"] = top or checkout
     environment |= {"RUSTPLOY_INSTANT": "1"} if instant else {}
     log.line(f"building with buildpack {name}")
     try:
@@ -98,7 +103,7 @@ def build(
         release = release_of(commands["release"], checkout, environment, deadline)
     except DeadlineExceeded:
         raise Refused("build_timeout", f"the build did not end within {seconds} s") from None
-    size = disk_usage(checkout)
+    size = disk_usage(top or checkout)
     log.line(f"built: {size // 1024} KiB")
     needs = needed_slugs(checkout, kept_slugs)
     return {"procfile": procfile_of(checkout), "release": release, "bytes": size, "needs_slugs": needs}

@@ -51,10 +51,12 @@ class Fetch(NamedTuple):
     known_commits: tuple[str, ...]
     build_mode: str
     inspect_only: bool
+    root: str | None
 
 
 class Build(NamedTuple):
     buildpack: str | None
+    root: str
     timeout_seconds: int
     kept_slugs: tuple[str, ...]
     empty_cache: bool
@@ -86,6 +88,7 @@ def fetch_of(message: dict[str, Any]) -> Fetch:
         known_commits=_texts(part, "known_commits"),
         build_mode=_match(part, "build_mode", BUILDPACK),
         inspect_only=_flag(part, "inspect_only"),
+        root=_root(part),
     )
 
 
@@ -99,7 +102,7 @@ def build_of(message: dict[str, Any]) -> Build:
     environment = _variables(part, "environment") if "environment" in part else {}
     hidden = _texts(part, "hidden") if "hidden" in part else ()
     seconds = _positive(part, "timeout_seconds")
-    return Build(buildpack, seconds, kept, _flag(part, "empty_cache"), environment, hidden)
+    return Build(buildpack, _root(part) or "", seconds, kept, _flag(part, "empty_cache"), environment, hidden)
 
 
 def success(asked: Job, found: dict[str, Any]) -> dict[str, Any]:
@@ -234,6 +237,14 @@ def _match(part: dict[str, Any], key: str, pattern: re.Pattern[str]) -> str:
     value = part.get(key)
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise ValueError(f"{key}: must match {pattern.pattern}")
+    return value
+
+
+def _root(part: dict[str, Any]) -> str | None:
+    """The directory of the repository that is looked at; None when nobody says, empty for its top."""
+    value = part.get("root")
+    if value is not None and not (isinstance(value, str) and len(value) <= 255):
+        raise ValueError("root: must be a text of at most 255 characters")
     return value
 
 

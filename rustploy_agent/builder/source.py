@@ -21,6 +21,7 @@ from rustploy_agent.builder.job import Fetch, Job, Refused
 from rustploy_agent.builder.mirror import Mirror
 from rustploy_agent.builder.places import Places
 from rustploy_agent.builder.remote import parse as parse_url
+from rustploy_agent.builder.root import directory
 from rustploy_agent.builder.steplog import StepLog, masked
 
 MOST_PACKS = 50
@@ -94,9 +95,10 @@ def deliver(source: Source, asked: Job, places: Places) -> dict[str, Any]:
     if known:
         source.log.line(f"commit {commit} is already built")
         return {"commit": commit, "known": True, "detection": None, "buildpack": None, "manifest": None}
-    found = inspection.inspect(app, source.fetch.build_mode, places.buildpacks)
-    source.log.line(f"buildpack: {found.buildpack or 'none matches'}")
-    built = None if source.fetch.inspect_only else build_at_once(source, asked, found.buildpack, app, places)
+    found = inspection.inspect(app, source.fetch.build_mode, places.buildpacks, source.fetch.root)
+    source.log.line(f"buildpack: {found.buildpack or 'none matches'}" + (f", in {found.root}" if found.root else ""))
+    top = directory(app, found.root)
+    built = None if source.fetch.inspect_only else build_at_once(source, asked, found.buildpack, top, places)
     return {"commit": commit, "known": False, "built": built} | found._asdict()
 
 

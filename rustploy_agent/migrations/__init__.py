@@ -21,6 +21,7 @@ from rustploy_agent.migrations import (
     m0010_scale,
     m0011_history,
     m0012_build_variables,
+    m0013_build_root,
 )
 
 STEPS = (
@@ -36,6 +37,7 @@ STEPS = (
     m0010_scale.SQL,
     m0011_history.SQL,
     m0012_build_variables.SQL,
+    m0013_build_root.SQL,
 )
 
 

@@ -166,6 +166,23 @@ BROKEN = {
 }
 
 
+def test_one_directory_of_a_repository_is_built_and_runs(api: Deployments) -> None:
+    """A repository with a server and a client deploys twice, and each app is what its directory has."""
+    files = {f"server/{name}": text for name, text in scripted("the server").items()}
+    files |= {f"client/{name}": text for name, text in scripted("the client").items()}
+    files |= {"server/build.sh": "cat ../shared/name >>version.txt; pwd\n", "shared/name": ", shared"}
+    api.create("rooted", files, build_mode="script", build={"root": "server"})
+    first = api.healthy("rooted")
+    assert api.get("rooted").body == "the server, shared"
+    api.machine.http("PATCH", "/api/v1/apps/rooted", {"build": {"root": "client"}})
+    second = api.healthy("rooted")
+    assert api.get("rooted").body == "the client", "a slug of another directory must not be used again"
+    assert first["commit_sha"] == second["commit_sha"]
+    failed = api.post("rooted", "rollback")
+    assert api.wait("rooted", failed.body["deployment_id"])["status"] == "healthy"
+    assert api.get("rooted").body == "the server, shared"
+
+
 def test_builds_see_the_variables_that_are_for_them(api: Deployments) -> None:
     """A front end is built with its public variables, and a changed one reaches visitors without a new commit."""
     build = (

@@ -45,6 +45,7 @@ def test_a_build_sees_a_plain_environment_and_no_secrets(workshop: Workshop, mon
         "STACK",
         "CI",
         "RUSTPLOY_KEPT_SLUGS",
+        "RUSTPLOY_REPOSITORY_DIR",
     }
     assert environment["HOME"] == str(workshop.root / "cache" / "home")
     assert (workshop.checkout / "env_dir").read_text() == ""

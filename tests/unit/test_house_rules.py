@@ -33,7 +33,7 @@ DOORS = {
     "idna": {"names"},
     "nacl": {"vault"},
     "prometheus_client": {"metrics"},
-    "yaml": {"manifest", "config"},
+    "yaml": {"manifest", "config", "builder.inspection"},
     "waitress": {"server", "refusals", "spool"},
 }
 #: What stands at the bottom, and what knows only the bottom.

@@ -37,7 +37,7 @@ def test_a_job_is_read() -> None:
     head, message = parsed(fetch=FETCH, build={"buildpack": "node", "timeout_seconds": 5})
     assert head.slug_id == HEAD["slug_id"]
     assert job.fetch_of(message).build_mode == "auto"
-    assert job.build_of(message) == job.Build("node", 5, (), False, {}, ())
+    assert job.build_of(message) == job.Build("node", "", 5, (), False, {}, ())
 
 
 @pytest.mark.parametrize(

@@ -143,3 +143,30 @@ def test_a_result_that_is_not_text_does_not_break_the_answer(admin: Client, mana
     """What fetch leaves was made in the reach of the repository's own code."""
     manager.fetched = {"detection": {"framework": "\ud800", "package_manager": "npm", "build_profile": "x"}}
     assert admin.code("POST", "/apps/import", {"repository": REPOSITORY}) == (400, "fetch_failed")
+
+
+def test_the_directory_that_is_the_app_is_asked_for_and_shown(admin: Client, manager: Manager) -> None:
+    """In a repository with several apps, the wrong one goes live otherwise."""
+    request = {"repository": REPOSITORY, "build": {"root": "./apps/web/"}}
+    manager.fetched = {"root": "apps/web"}
+    assert admin("POST", "/apps/import", request).get_json()["detection"]["root"] == "apps/web"
+    assert manager.jobs[-1]["fetch"]["root"] == "apps/web"
+    config = admin("GET", "/apps/blog/config").get_json()
+    assert (config["build"], config["effective"]["build_root"]) == ({"root": "apps/web"}, "apps/web")
+    assert admin("PATCH", "/apps/blog", {"build": {"root": None}}).status_code == 200
+    assert admin("GET", "/apps/blog/config").get_json()["build"] == {"root": None}
+
+
+@pytest.mark.parametrize("root", ["../x", "/srv", "a b", 7, "x/../y"])
+def test_a_directory_outside_the_repository_is_refused(admin: Client, root: object) -> None:
+    request = {"repository": REPOSITORY, "build": {"root": root}}
+    assert fields(admin("POST", "/apps/import", request)) == ["build.root"]
+    admin("POST", "/apps/import", {"repository": REPOSITORY})
+    assert fields(admin("PATCH", "/apps/blog", {"build": {"root": root}})) == ["build.root"]
+
+
+def test_a_fetch_that_looked_elsewhere_is_not_believed(admin: Client, manager: Manager) -> None:
+    """The fetch works with a stranger's repository; what is built must be what was asked for."""
+    manager.fetched = {"root": "apps/other"}
+    answer = admin("POST", "/apps/import", {"repository": REPOSITORY, "build": {"root": "apps/web"}})
+    assert (answer.status_code, fields(answer)) == (400, ["repository"])
