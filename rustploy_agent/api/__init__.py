@@ -13,6 +13,7 @@ from rustploy_agent.api import (
     apps,
     audit,
     conditional,
+    config,
     deliveries,
     deployments,
     domains,
@@ -38,6 +39,7 @@ from rustploy_agent.models import rest
 
 RESOURCES = (
     apps,
+    config,
     lifecycle,
     env,
     deployments,

@@ -1,4 +1,4 @@
-"""/apps: create, import, list, show, change limits, delete, effective configuration."""
+"""/apps: create, import, list, show, change limits, delete."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 from flask import Response, g
 
-from rustploy_agent import activation, apps, desired, health, instances, precedence, repository, routes, routing
+from rustploy_agent import activation, apps, desired, health, instances, precedence, routes, routing
 from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner, intended_id
 from rustploy_agent.api.paging import page, remembered
 from rustploy_agent.api.resource import Resource, body, complete, core
 from rustploy_agent.clock import now_ms
-from rustploy_agent.errors import InvalidRequest, NotFound
+from rustploy_agent.errors import InvalidRequest
 from rustploy_agent.fields import Fields, boolean, integer, text
 from rustploy_agent.limits import CEILING_KEYS
 from rustploy_agent.models import App, Deployment, Release, database
@@ -181,45 +181,6 @@ def delete_app(app_id: str) -> tuple[str, int]:
         apps.delete(apps.find(app_id, leaving=True), c.settings, c.systemd, c.applier, c.worker)
     c.routing.update()
     return "", 204
-
-
-@resource.route("/apps/<app_id>/config", scope="read")
-def show_config(app_id: str) -> dict[str, Any]:
-    app = apps.find(app_id)
-    if app.repository is None:
-        raise NotFound("the app was never imported from a repository", code="config_not_found")
-    return {
-        "app_id": app.id,
-        "repository": repository.shown(app),
-        "source": app.source,
-        "build_mode": app.build_mode,
-        "build": {"root": app.build.get("root")},
-        "runtime": app.runtime,
-        "detection": app.detection,
-        "dependency_profile": app.dependency_profile,
-        "manifest": app.manifest,
-        "effective": _effective(app),
-    }
-
-
-def _effective(app: App) -> dict[str, Any]:
-    """What the next deployment goes by; `processes` are those of the release that runs now."""
-    release = Release.get_or_none(Release.id == app.active_release_id)
-    return {
-        "build_mode": precedence.buildpack(app.build_mode, app.manifest, precedence.AUTO),
-        "build_root": precedence.build_root(app.build, app.manifest),
-        **_health(app),
-        "start_command": precedence.start_command(app.manifest),
-        "release_command": precedence.release_command(app.manifest, release.processes if release else {}),
-        "processes": release.processes if release else {},
-        "limits": vars(desired.limits_of(app, core().settings)),
-    }
-
-
-def _health(app: App) -> dict[str, Any]:
-    wanted = precedence.health(app.runtime, app.manifest)
-    defaults = {"status": None, "timeout_seconds": core().settings.timeouts.health, "interval_seconds": None}
-    return {f"{precedence.HEALTHCHECK}{option}": value for option, value in (defaults | wanted).items()}
 
 
 @resource.route("/apps/import", methods=["POST"], scope="admin", filtered=True, manner=Manner(idempotent=True))
