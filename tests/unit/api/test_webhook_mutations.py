@@ -32,7 +32,7 @@ def test_none_of_ten_thousand_mutations_is_accepted(name: str, admin: Client, bl
     """A body under another's signature, a signature for another's body, either of them cut, doubled or turned."""
     admin("PUT", f"/integrations/{name}/secret", {"secret": "a-secret-of-the-host"})
     admin("POST", f"/apps/blog/{name}", {"owner": "anna", "repo": "blog", "secret": "a-secret-of-the-app"})
-    host, chance = GitHost(admin, name), random.Random(name)
+    host, chance = GitHost(admin, name, secret="a-secret-of-the-app"), random.Random(name)
     proof, path = PROVIDERS[name].proof, f"/api/v1/integrations/{name}/webhook"
     right, seen = host.push(), Counter[int]()
     headers = host.headers(right)
