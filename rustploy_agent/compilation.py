@@ -26,6 +26,7 @@ def job_document(
             "url": repository.address(run.app, settings.paths),
             "ref": ref,
             "commit": commit,
+            "pushed": run.deployment.pushed_commit,
             "schemes": list(settings.schemes),
             "file_root": settings.file_root,
             "max_bytes": settings.source_max_bytes,

@@ -58,7 +58,7 @@ def note_ignored(provider: Provider, letter: Letterhead, reason: str) -> None:
 def receive(
     provider: Provider, letter: Letterhead, push: Push, voucher: Voucher, settings: Settings, worker: Worker
 ) -> Outcome:
-    """Queues the pushed commit for each app that is connected to the branch. Durable, and once, when it returns."""
+    """Queues a deployment of the branch for each app connected to it. Durable, and once, when it returns."""
     full = _lack_of_space(settings)
     with database.atomic("IMMEDIATE"):
         before = _came_before(provider, letter)
@@ -113,7 +113,8 @@ def _started(delivery: Delivery) -> int:
 
 
 def _deployment(connection: Connection, push: Push) -> Deployment:
-    return Deployment(app=connection.app, source_ref=push.branch, requested_commit=push.commit, commit_sha=push.commit)
+    """Of the branch, and shown with the pushed commit until the fetch says which is the newest one."""
+    return Deployment(app=connection.app, source_ref=push.branch, pushed_commit=push.commit, commit_sha=push.commit)
 
 
 def _lack_of_space(settings: Settings) -> Unavailable | None:

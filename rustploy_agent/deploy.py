@@ -21,6 +21,7 @@ from rustploy_agent import (
     instances,
     live,
     precedence,
+    pushes,
     releases,
     reservation,
     space,
@@ -117,6 +118,8 @@ def fetch(run: Run, meanwhile: Callable[[], None]) -> Source:
         Deployment.update(commit_sha=found["commit"]).where(Deployment.id == deployment.id).execute()
         Slug.update(commit_sha=found["commit"]).where(Slug.id == slug.id).execute()
     run.log(f"commit {found['commit']}")
+    attempts = run.settings.attempts
+    pushes.judge(app, deployment, found["commit"], contained=found["contains_pushed"], attempts=attempts)
     if found["known"]:
         releases.discard(slug, directory)
         return Source(found["commit"], kept[found["commit"]], True, None, kept[found["commit"]].manifest)

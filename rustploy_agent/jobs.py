@@ -141,6 +141,7 @@ def _fetched(value: dict[str, Any]) -> dict[str, Any]:
     parsed = {
         "commit": fields.required("commit", commit_sha, ""),
         "known": fields.optional("known", boolean, False),
+        "contains_pushed": fields.optional("contains_pushed", boolean, False),
         "built": _built_fields(fields.object("built")) if "built" in fields else None,
         "buildpack": fields.maybe("buildpack", _buildpack),
         "manifest": fields.maybe("manifest", _text),

@@ -98,6 +98,8 @@ class Deployment(Model):
     source_ref = peewee.TextField(null=True)
     commit_sha = peewee.TextField(null=True)
     requested_commit = peewee.TextField(null=True)
+    #: What a push had on top of the branch; the newest commit at the fetch is deployed.
+    pushed_commit = peewee.TextField(null=True)
     target_release_id = peewee.TextField(null=True)
     force_rebuild = peewee.BooleanField(default=False)
     status = peewee.TextField(default="queued")

@@ -93,7 +93,7 @@ class Worker:
         """`enqueue` inside a transaction; what it returns is to be told to `announce` after the commit."""
         with database.atomic("IMMEDIATE"):
             reservation.take(deployment)
-            waiting = history.in_status(deployment.app, *WAITING)
+            waiting = [one for one in history.in_status(deployment.app, *WAITING) if _gives_way(one, deployment)]
             for older in waiting:
                 older.move(WAITING, "failed", **superseded_by(deployment))
             deployment.created_at_unix_ms = deployment.updated_at_unix_ms = Deployment.next_turn(deployment.app)
@@ -250,11 +250,14 @@ class Worker:
 
 
 def _waiting(*, rollbacks_only: bool) -> list[Deployment]:
-    """Of all apps, the oldest first."""
+    """The oldest of each app, the oldest first."""
     found = Deployment.select().join(App).where(Deployment.status.in_(WAITING), ~App.deleting)
     if rollbacks_only:
         found = found.where(Deployment.kind == ROLLBACK)
-    return list(found.order_by(Deployment.created_at_unix_ms, Deployment.id))
+    oldest: dict[str, Deployment] = {}
+    for one in found.order_by(Deployment.created_at_unix_ms, Deployment.id):
+        oldest.setdefault(one.app_id, one)
+    return list(oldest.values())
 
 
 def begin(deployment: Deployment) -> bool:
@@ -274,6 +277,11 @@ def tidy_up(run: Run, reason: str | None = None) -> None:
         log.exception("cleaning up after deployment %s", run.deployment.id)
 
 
+def _gives_way(older: Deployment, newer: Deployment) -> bool:
+    """A rollback is somebody's wish: a push comes after it, and not in its place."""
+    return older.kind != ROLLBACK or newer.pushed_commit is None
+
+
 def superseded_by(newer: Deployment) -> dict[str, str]:
     return {"error_code": "superseded", "last_error": f"superseded by deployment {newer.id}"}
 
@@ -281,7 +289,7 @@ def superseded_by(newer: Deployment) -> dict[str, str]:
 def retry_or_yield(deployment: Deployment, **changes: Any) -> None:
     """To be tried again, unless a newer one waits: after that one, the older must not take its place again."""
     with database.atomic("IMMEDIATE"):
-        newer = history.in_status(deployment.app, *WAITING)
+        newer = [one for one in history.in_status(deployment.app, *WAITING) if _gives_way(deployment, one)]
         if newer:
             deployment.move(("deploying",), "failed", **superseded_by(newer[0]))
         else:

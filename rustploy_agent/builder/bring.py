@@ -14,6 +14,9 @@ from rustploy_agent.builder.mirror import Mirror, local_ref
 from rustploy_agent.builder.remote import Remote
 from rustploy_agent.builder.steplog import StepLog
 
+#: Commits in which a pushed one is looked for that is not the branch's newest by now.
+HISTORY = 100
+
 
 class Source(NamedTuple):
     """One fetch: what to bring, from where, into which mirror, and where to tell about it."""
@@ -81,12 +84,34 @@ def bring_commit(source: Source, commit: str) -> str:
     return commit
 
 
-def fetch_one(source: Source, ref: str) -> None:
+def contains_pushed(source: Source, commit: str) -> bool:
+    """Whether the commit is the pushed one or leads back to it, as far as the newest commits of the branch tell."""
+    pushed = source.fetch.pushed
+    if pushed is None or pushed == commit or leads_back(source, commit, pushed):
+        return True
+    source.log.line(f"the newest commit of {source.fetch.ref} is not {pushed}; looking for that in its history")
+    try:
+        fetch_one(source, candidates(source.fetch.ref)[0], depth=HISTORY)
+    except GitFailed:
+        return False
+    return leads_back(source, commit, pushed)
+
+
+def leads_back(source: Source, commit: str, older: str) -> bool:
+    """As far as the mirror knows."""
+    try:
+        source.git.run("merge-base", ["--is-ancestor", older, commit])
+    except GitFailed:
+        return False
+    return True
+
+
+def fetch_one(source: Source, ref: str, *, depth: int = 1) -> None:
     """One commit without its history: what is needed, and nearly nothing when the previous one is there."""
     options = ["--quiet", "--no-tags", "--no-write-commit-graph", "--no-auto-maintenance"]
     wanted = ["--", source.remote.url, f"+{ref}:{local_ref(ref)}"]
     try:
-        source.git.run("fetch", [*options, "--depth=1", *wanted])
+        source.git.run("fetch", [*options, f"--depth={depth}", *wanted])
     except GitFailed as failed:
         if not fetchfailure.NO_SHALLOW.search(failed.said):
             raise

@@ -52,6 +52,7 @@ class Fetch(NamedTuple):
     build_mode: str
     inspect_only: bool
     root: str | None
+    pushed: str | None
 
 
 class Build(NamedTuple):
@@ -89,6 +90,7 @@ def fetch_of(message: dict[str, Any]) -> Fetch:
         build_mode=_match(part, "build_mode", BUILDPACK),
         inspect_only=_flag(part, "inspect_only"),
         root=_root(part),
+        pushed=_match(part, "pushed", COMMIT) if part.get("pushed") is not None else None,
     )
 
 

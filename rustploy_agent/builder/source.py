@@ -13,7 +13,7 @@ import sys
 from typing import Any, NoReturn
 
 from rustploy_agent.builder import buildpack, deploykey, fetchfailure, gitrun, inspection, job
-from rustploy_agent.builder.bring import Source, bring
+from rustploy_agent.builder.bring import Source, bring, contains_pushed
 from rustploy_agent.builder.checkout import SPARE_BYTES, check_out
 from rustploy_agent.builder.fetchfailure import GitFailed
 from rustploy_agent.builder.gitrun import Git
@@ -91,15 +91,16 @@ def perform(asked: Job, fetch: Fetch, places: Places, log: StepLog) -> dict[str,
 def deliver(source: Source, asked: Job, places: Places) -> dict[str, Any]:
     app = places.checkout(asked.slug_id)
     commit, known = with_one_new_beginning(source, app)
+    about = {"commit": commit, "known": known, "contains_pushed": contains_pushed(source, commit)}
     source.mirror.forget_credentials()
     if known:
         source.log.line(f"commit {commit} is already built")
-        return {"commit": commit, "known": True, "detection": None, "buildpack": None, "manifest": None}
+        return about | {"detection": None, "buildpack": None, "manifest": None}
     found = inspection.inspect(app, source.fetch.build_mode, places.buildpacks, source.fetch.root)
     source.log.line(f"buildpack: {found.buildpack or 'none matches'}" + (f", in {found.root}" if found.root else ""))
     top = directory(app, found.root)
     built = None if source.fetch.inspect_only else build_at_once(source, asked, found.buildpack, top, places)
-    return {"commit": commit, "known": False, "built": built} | found._asdict()
+    return about | {"built": built} | found._asdict()
 
 
 def build_at_once(source: Source, asked: Job, name: str | None, app: str, places: Places) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from rustploy_agent.migrations import (
     m0011_history,
     m0012_build_variables,
     m0013_build_root,
+    m0014_pushed_commit,
 )
 
 STEPS = (
@@ -38,6 +39,7 @@ STEPS = (
     m0011_history.SQL,
     m0012_build_variables.SQL,
     m0013_build_root.SQL,
+    m0014_pushed_commit.SQL,
 )
 
 

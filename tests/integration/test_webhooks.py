@@ -127,6 +127,39 @@ def test_what_was_answered_survives_the_agent_s_death_and_counts_once(api: Deplo
     assert api.get("pushed").body == "after the kill"
 
 
+def _pushed(api: Deployments, host: GitHost, commit: str) -> dict[str, Any]:
+    """What a delivery of this push came to, once its deployment has ended; `reason` is the delivery's."""
+    delivery = f"{commit}-{time.monotonic_ns()}"
+    assert _send(api, host, host.push("Tests/Pushed", after=commit), delivery) == (1, 1)
+    about = api.wait("pushed", api.history("pushed")[0]["id"])
+    api.wait_until_settled("pushed")
+    shown = api.machine.http("GET", "/api/v1/apps/pushed/deliveries").body["items"][0]["apps"][0]
+    assert shown["deployment_id"] == about["id"]
+    return about | {"reason": shown["reason"]}
+
+
+def test_the_newest_commit_serves_in_whatever_order_pushes_are_delivered(api: Deployments, host: GitHost) -> None:
+    """Else a late delivery puts an older commit live, or undoes a rollback, and nobody is told."""
+    first, second = (api.commit("pushed", {"version.txt": version, "build.sh": "true\n"}) for version in ("A", "B"))
+    assert _pushed(api, host, second)["commit_sha"] == second
+    assert api.get("pushed").body == "B"
+    late = _pushed(api, host, first)
+    assert (late["status"], late["outcome"], late["commit_sha"]) == ("healthy", "unchanged", second)
+    assert (late["reason"], api.get("pushed").body) == ("newer_commit", "B")
+
+    assert api.wait("pushed", api.start("pushed", "rollback"))["status"] == "healthy"
+    before = api.get("pushed").body
+    assert before != "B"
+    late = _pushed(api, host, second)
+    assert (late["status"], late["error_code"], late["reason"]) == ("failed", "superseded", "deployed_before")
+    assert api.get("pushed").body == before
+
+    api.machine.repositories.git("pushed", "reset", "--quiet", "--hard", first)
+    forced = _pushed(api, host, first)
+    assert (forced["status"], forced["commit_sha"], forced["reason"]) == ("healthy", first, None)
+    assert api.get("pushed").body == "A"
+
+
 def test_large_bodies_of_strangers_and_of_hosts(api: Deployments, host: GitHost) -> None:
     """A hundred strangers with 25 MiB each fill neither memory nor disk, and nobody waits for them."""
     machine = api.machine

@@ -489,3 +489,18 @@ def test_a_mirror_of_many_packs_is_tidied_up_once_the_answer_is_there(
     assert workshop.fetch(repository.url)["commit"] == second
     assert len(list(packs.glob("*.pack"))) == 1
     assert workshop.fetch(repository.url)["commit"] == second, "the mirror is of use as before"
+
+
+def test_a_fetch_for_a_push_says_whether_the_branch_has_the_pushed_commit(
+    workshop: Workshop, repository: Repository
+) -> None:
+    """Else a late delivery and a host that lags behind cannot be told apart."""
+    first = repository.commit({"a": "1"})
+    for number in range(2, 5):
+        newest = repository.commit({"a": str(number)})
+    repository.git("checkout", "--quiet", "-b", "other", first)
+    elsewhere = repository.commit({"a": "elsewhere"})
+    for pushed, contained in ((newest, True), (first, True), (elsewhere, False), ("f" * 40, False)):
+        result = workshop.fetch(repository.url, ref="main", pushed=pushed)
+        assert (result["commit"], result["contains_pushed"]) == (newest, contained), pushed
+    assert workshop.fetch(repository.url, ref="main", pushed=first, known_commits=[newest])["contains_pushed"] is True

@@ -46,11 +46,12 @@ def log(admin: Client, query: str = "") -> list[dict[str, Any]]:
 
 
 class TestPushes:
-    def test_a_push_queues_the_pushed_commit(self, any_host: GitHost, blog: str) -> None:
+    def test_a_push_queues_a_deployment_of_its_branch(self, any_host: GitHost, blog: str) -> None:
         assert any_host.counts() == (1, 1)
         (deployment,) = Deployment.select()
         assert (deployment.app_id, deployment.status, deployment.source_ref) == (blog, "queued", "main")
-        assert (deployment.requested_commit, deployment.commit_sha) == (COMMIT, COMMIT)
+        assert (deployment.pushed_commit, deployment.commit_sha) == (COMMIT, COMMIT)
+        assert deployment.requested_commit is None, "the branch's newest commit is looked for at the fetch"
 
     def test_repositories_are_compared_without_case(self, any_host: GitHost) -> None:
         assert any_host.counts(any_host.push("ANNA/bLOG")) == (1, 1)
