@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rustploy_agent import units
+from rustploy_agent import loglines, units
 
 #: One answer holds no more than so many characters, whatever number of lines was asked for.
 LONGEST_ANSWER = 4 * 1024 * 1024
-#: Bytes of a line, the rest is left out; what writes to journald's socket may make one of a hundred MiB.
-LONGEST_LINE = 64 * 1024
-#: Terminal control sequences of build tools say nothing in a log.
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+#: journald links an entry into its file piece by piece. Until the last piece is linked, libsystemd finds the entry but
+#: not its message. After so many seconds an entry without a message has none.
+LINKED_AFTER_SECONDS = 1
 #: journald's own message that a service wrote faster than its limit allows (SD_MESSAGE_JOURNAL_DROPPED).
 DROPPED = "a596d6fe7bfa4994828e72309e95d61e"
-CUT = "[the rest of this line is left out here; journalctl has it]"
+#: As many as libsystemd steps over at once.
+MOST_ENTRIES = 2**31 - 1
 LEFT_OUT = "[older lines are left out here; journalctl RUSTPLOY_DEPLOYMENT=<id> has them all]"
 
 
@@ -130,13 +130,12 @@ class Log:
         return Piece([LEFT_OUT, *piece.lines], piece.cursor) if cut else piece
 
     def after(self, selection: Selection, cursor: str | None, count: int, characters: int) -> Piece:
-        """What came after that line (None: from the beginning), as much of it as fits."""
+        """Return what came after that line (None: from the beginning), as much of it as fits."""
         self._reader.process()
         selection.match(self._reader)
-        self._seek(cursor)
         found: list[_Entry] = []
         left, more = characters, False
-        while self._reader._next():
+        for _ in _written(self._reader, lambda: self._seek(cursor), count + 1):
             if len(found) >= count or left <= 0:
                 more = True
                 break
@@ -166,7 +165,7 @@ def newest_of(unit: str, count: int) -> list[str]:
         reader.seek_tail()
         lines: list[str] = []
         while len(lines) < count and reader._previous():
-            lines.append(_line(reader))
+            lines.append(loglines.shown(_message(reader)))
         return lines
     finally:
         reader.close()
@@ -177,6 +176,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._reader = _open()
+        self._place: str | None = None
 
     def fileno(self) -> int:
         found: int = self._reader.fileno()
@@ -191,21 +191,45 @@ class Watch:
         reader.process()
         reader.flush_matches()
         reader.seek_tail()
-        here = reader._get_cursor() if reader._previous() else None
+        self._place = reader._get_cursor() if reader._previous() else None
         for unit in names:
             reader.add_match(f"_SYSTEMD_UNIT={unit}")
-        if here is None:
-            reader.seek_head()
-        else:
-            reader.seek_cursor(here)
 
     def news(self) -> set[tuple[str, str]]:
-        """(unit, RUSTPLOY_APP as it says) of each entry since the last call."""
+        """Return (unit, RUSTPLOY_APP as it says) of each entry since the last call."""
         self._reader.process()
         found = set()
-        while self._reader._next():
+        for cursor in _written(self._reader, self._seek, MOST_ENTRIES):
+            self._place = cursor
             found.add((_field(self._reader, "_SYSTEMD_UNIT"), _field(self._reader, "RUSTPLOY_APP")))
         return found
+
+    def _seek(self) -> None:
+        if self._place is None:
+            self._reader.seek_head()
+            return
+        self._reader.seek_cursor(self._place)
+        if self._reader._next() and not self._reader.test_cursor(self._place):
+            self._reader.seek_cursor(self._place)  # the place is an entry of another unit: the next one is news
+
+
+def _written(reader: Any, seek: Callable[[], None], most: int) -> Iterator[str]:
+    """Step through the entries after a place, at most so many; the values are their cursors.
+
+    journald writes while libsystemd looks for the next entry of several units. libsystemd may find nothing of the first
+    unit, then find an entry of the second one, and never show what the first one wrote between the two. So this walks
+    as far as it gets, and then steps through all that was there before the walk ended.
+    """
+    seek()
+    if not reader._next(most):
+        return
+    end = reader._get_cursor()
+    seek()
+    while reader._next():
+        cursor: str = reader._get_cursor()
+        yield cursor
+        if cursor == end:
+            return
 
 
 def _open() -> Any:
@@ -213,7 +237,7 @@ def _open() -> Any:
     from systemd import journal
 
     reader = journal.Reader(flags=journal.LOCAL_ONLY | journal.SYSTEM_ONLY)
-    reader.data_threshold = LONGEST_LINE + 1024  # so much, at least, of what is compressed is unpacked
+    reader.data_threshold = loglines.LONGEST_LINE + 1024  # so much, at least, of what is compressed is unpacked
     reader.fileno()  # from here on it notices files that are rotated, added or removed
     return reader
 
@@ -221,17 +245,23 @@ def _open() -> Any:
 def _entry(reader: Any) -> _Entry:
     unit, cursor = _field(reader, "_SYSTEMD_UNIT"), reader._get_cursor()
     notice = _field(reader, "_TRANSPORT") == "driver" and _field(reader, "MESSAGE_ID") == DROPPED
-    return _Entry(_line(reader), unit, _field(reader, "OBJECT_SYSTEMD_UNIT") if notice else None, cursor)
+    text, dropped_by = loglines.shown(_message(reader)), _field(reader, "OBJECT_SYSTEMD_UNIT") if notice else None
+    return _Entry(text, unit, dropped_by, cursor)
 
 
-def _line(reader: Any) -> str:
-    whole = _bytes(reader, "MESSAGE")
-    text = CONTROL.sub("", whole[:LONGEST_LINE].decode("utf-8", "replace"))
-    return f"{text} {CUT}" if len(whole) > LONGEST_LINE else text
+def _message(reader: Any) -> bytes:
+    """Return the message of the entry, and wait for it while journald may still be linking the entry into its file."""
+    while True:
+        try:
+            return bytes(reader._get("MESSAGE"))
+        except KeyError:
+            if abs(time.time() - reader._get_realtime() / 1e6) >= LINKED_AFTER_SECONDS:
+                return b""
+            time.sleep(0.002)
 
 
 def _field(reader: Any, name: str) -> str:
-    return _bytes(reader, name)[:LONGEST_LINE].decode("utf-8", "replace")
+    return _bytes(reader, name)[: loglines.LONGEST_LINE].decode("utf-8", "replace")
 
 
 def _bytes(reader: Any, name: str) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import re
 import select
 import signal
 import time
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 PIECE = 64 * 1024
 LONGEST_LINE = 8 * 1024
+#: What shows nothing on a terminal.
+UNSEEN = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\s")
 
 
 class DeadlineExceeded(Exception):
@@ -89,6 +92,8 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
         *whole, kept = (kept + decoder.decode(piece)).split("\n")
         for line in whole:
             yield from _cut(_last_redrawn(line))
+        if len(kept) > LONGEST_LINE:
+            kept = _without_redrawn(kept)
         while len(kept) > LONGEST_LINE:
             yield kept[:LONGEST_LINE]
             kept = kept[LONGEST_LINE:]
@@ -103,7 +108,15 @@ def _cut(line: str) -> Iterator[str]:
 
 
 def _last_redrawn(line: str) -> str:
-    return line.rstrip("\r").rpartition("\r")[2]
+    """Return the last state of a line that shows anything; a progress bar often clears it at its end."""
+    states = line.split("\r")
+    return next((state for state in reversed(states) if UNSEEN.sub("", state)), states[0])
+
+
+def _without_redrawn(line: str) -> str:
+    """Return an unfinished line without the states that were followed by a carriage return and more text."""
+    end = len(line.rstrip("\r"))
+    return line[line.rfind("\r", 0, end) + 1 :]
 
 
 def _kill_group(pid: int) -> None:

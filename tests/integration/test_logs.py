@@ -1,10 +1,11 @@
 """Every line of a build and of an app: through the API, and with journalctl alone."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from rustploy_agent.journal import CUT, LONGEST_LINE
+from rustploy_agent.loglines import CUT, LONGEST_LINE
 from tests.integration import helpers
 from tests.integration.helpers import Deployments, scripted
 from tests.machine import Machine
@@ -71,6 +72,14 @@ def test_the_tail_of_a_log_is_its_newest_lines(api: Deployments, two: list[str])
     assert answer.body["logs"].splitlines() == whole[-3:]
     wrong = api.machine.http("GET", f"/api/v1/apps/chatty/deployments/{two[1]}/logs?tail=0")
     assert (wrong.status, wrong.body["error"]["details"][0]["field"]) == (400, "tail")
+
+
+def test_a_line_that_journald_is_just_writing_is_read_whole(api: Deployments) -> None:
+    """Else a log has an empty line in the place of one line of thousands, and the reader never sees that one."""
+    api.machine.send(Path(__file__).with_name("linking.py"), "/run/linking.py")
+    for _ in range(2):  # the first makes the unit and its field known to the file
+        read = api.machine.run(["python3", "/run/linking.py", "11111111-1111-4111-8111-111111111111"]).stdout
+    assert read == "read\n"
 
 
 def test_logs_go_on_without_the_agent(api: Deployments, two: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 
 
@@ -11,13 +12,35 @@ class Journal:
     entries: list[dict[str, bytes]] = field(default_factory=list)
     readers: list[Reader] = field(default_factory=list)
     removed: int = 0
+    #: Entries that the first reader to come by overlooks once, and those whose message is not linked yet.
+    overlooked: set[int] = field(default_factory=set)
+    unlinked: dict[int, int] = field(default_factory=dict)
 
     def say(self, message: str | bytes, unit: str, deployment: str = "", **more: str) -> None:
         fields = {"_SYSTEMD_UNIT": unit, "RUSTPLOY_DEPLOYMENT": deployment, **more}
         entry = {name: value.encode() for name, value in fields.items() if value}
         self.entries.append(entry | {"MESSAGE": message.encode() if isinstance(message, str) else message})
+        self.wake()
+
+    def wake(self) -> None:
         for reader in self.readers:
             os.eventfd_write(reader.fileno(), 1)
+
+    def race(self, overlooked: tuple[str, str, str], seen: tuple[str, str, str]) -> None:
+        """Both (message, unit, deployment) are written while a reader looks for the next entry of several units.
+
+        It had found nothing of the first one's unit already, and finds what the second one's unit wrote.
+        """
+        self.overlooked.add(len(self.entries))
+        message, unit, deployment = overlooked
+        fields = {"_SYSTEMD_UNIT": unit, "RUSTPLOY_DEPLOYMENT": deployment, "MESSAGE": message}
+        self.entries.append({name: value.encode() for name, value in fields.items()})
+        self.say(*seen)
+
+    def say_piecemeal(self, message: str, unit: str, deployment: str, reads: int) -> None:
+        """The message is linked into the file only after a reader has looked for it so often."""
+        self.unlinked[len(self.entries)] = reads
+        self.say(message, unit, deployment)
 
     def drop(self, count: int, unit: str) -> None:
         told = {"_TRANSPORT": "driver", "MESSAGE_ID": "a596d6fe7bfa4994828e72309e95d61e", "OBJECT_SYSTEMD_UNIT": unit}
@@ -78,8 +101,12 @@ class Reader:
     def test_cursor(self, cursor: str) -> bool:
         return self._get_cursor() == cursor
 
-    def _next(self) -> bool:
-        return self._move(range(self._at + 1, len(self._journal.entries)))
+    def _next(self, skip: int = 1) -> bool:
+        assert skip <= 2**31 - 1  # else libsystemd says ERANGE
+        moved = False
+        while skip > 0 and self._move(range(self._at + 1, len(self._journal.entries))):
+            moved, skip = True, skip - 1
+        return moved
 
     def _previous(self) -> bool:
         return self._move(range(self._at - 1, self._journal.removed - 1, -1))
@@ -91,9 +118,18 @@ class Reader:
 
     def _matches(self, index: int) -> bool:
         entry = self._journal.entries[index]
+        if index in self._journal.overlooked:
+            self._journal.overlooked.discard(index)
+            return False
         return any(all(entry.get(name) in values for name, values in term.items()) for term in self._terms)
 
+    def _get_realtime(self) -> int:
+        return int(time.time() * 1e6)
+
     def _get(self, name: str) -> bytes:
+        if name == "MESSAGE" and self._journal.unlinked.get(self._at):
+            self._journal.unlinked[self._at] -= 1
+            raise KeyError(name)
         return self._journal.entries[self._at][name]
 
     def _get_cursor(self) -> str:

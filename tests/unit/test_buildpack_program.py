@@ -144,6 +144,24 @@ def test_a_line_without_end_is_cut_and_not_kept_in_memory(tmp_path: Path) -> Non
     assert "".join(lines) == "x" * 3_000_000 + "after"
 
 
+@pytest.mark.parametrize(
+    ("script", "lines"),
+    [
+        (r"printf '10%%\r50%%\r100%%\r\n'", ["100%"]),
+        (r"printf '10%%\r100%%\r\033[K\n'", ["100%"]),
+        (r"printf '10%%\r100%%'", ["100%"]),
+        (r"for i in $(seq 3000); do printf 'step %d\r' $i; done; echo done", ["done"]),
+        (r"for i in $(seq 3000); do printf 'step %d\r' $i; done; printf '\n'", ["step 3000"]),
+        (r"printf 'one\r\n \n\n'", ["one", " ", ""]),
+    ],
+)
+def test_the_last_state_of_a_line_counts_however_long_it_was_redrawn(
+    tmp_path: Path, script: str, lines: list[str]
+) -> None:
+    """Else a progress bar fills the log with all it ever showed."""
+    assert lines_of(tmp_path, script) == lines
+
+
 def test_a_hundred_thousand_lines_all_arrive(tmp_path: Path) -> None:
     assert lines_of(tmp_path, "seq 100000") == [str(number) for number in range(1, 100_001)]
 

@@ -58,6 +58,7 @@ GROUND = {
     "bus",
 } | {
     "issuance",
+    "loglines",
     "mail",
     "strangers",
     "visits",

@@ -12,7 +12,8 @@ from flask import Flask
 
 from rustploy_agent import auth, streams
 from rustploy_agent.core import Core
-from rustploy_agent.journal import CUT
+from rustploy_agent.journal import Log, Selection, Watch
+from rustploy_agent.loglines import CUT
 from rustploy_agent.models import App, Deployment, Slot, Token
 from tests.unit import contract
 from tests.unit.api.conftest import Client
@@ -46,10 +47,10 @@ class Reading:
             assert next(self._chunks) == b"retry: 3000\n\n"
 
     def next(self) -> dict[str, Any]:
-        while True:
+        text = next(self._chunks).decode()
+        if text.startswith(":"):
             text = next(self._chunks).decode()
-            if not text.startswith(":"):
-                break
+        assert not text.startswith(":"), "nothing but heartbeats"
         first, second, third, *rest = text.split("\n")
         assert (first, rest) == ("event: logs", ["", ""])
         self.id = second.removeprefix("id: ")
@@ -222,6 +223,68 @@ def test_places_that_say_nothing_begin_anew(read: Read, serving: Deployment, jou
     for wrong in ("x", f"{serving.id}/i=77", f"{serving.id}/zz=1", foreign, "i=0", f"{serving.id}/i=0 ", no_cursor):
         found = read(**{"Last-Event-ID": wrong}).next()
         assert found == {"deployment_id": serving.id, "logs": "one", "reset": True}, wrong
+
+
+def test_a_line_written_while_the_reader_looks_elsewhere_is_not_lost(journal: Journal) -> None:
+    """Else a log lacks one line of thousands, and nobody can tell."""
+    build = "rustploy-build@blog.service"
+    lines = Selection("1", (build, UNIT))
+    journal.say("first", UNIT, "1")
+    with Log() as log:
+        before = log.newest(lines, 10, 1000)
+        journal.race(("of the build", build, "1"), ("of the app", UNIT, "1"))
+        after = log.after(lines, before.cursor, 10, 1000)
+        assert (before.lines, after.lines) == (["first"], ["of the build", "of the app"])
+        assert log.after(lines, after.cursor, 10, 1000).lines == []
+
+
+def test_the_watch_tells_of_a_line_written_while_it_looks_elsewhere(journal: Journal) -> None:
+    """Else a line comes when the next one is written, or with the heartbeat."""
+    agent = "rustploy-agent.service"
+    watch = Watch()
+    try:
+        watch.select([agent, UNIT])
+        journal.race(("hello", UNIT, "1"), ("about another app", agent, ""))
+        assert watch.news() == {(UNIT, ""), (agent, "")}
+        assert watch.news() == set()
+    finally:
+        watch.close()
+
+
+@pytest.mark.parametrize("tail", ["", "?tail=1"])
+def test_a_line_that_is_being_written_is_read_whole(
+    read: Read, serving: Deployment, journal: Journal, tail: str
+) -> None:
+    """Else its text is lost: an empty line stands in its place."""
+    if tail:
+        journal.say_piecemeal("hello", UNIT, serving.id, 3)
+        assert read(query=tail).next()["logs"] == "hello"
+        return
+    reading = read()
+    reading.next()
+    journal.say_piecemeal("hello", UNIT, serving.id, 3)
+    assert reading.next()["logs"] == "hello"
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (b"10%\r50%\r100%", "100%"),
+        (b"10%\r100%\r", "100%"),
+        (b"10%\r100%\r\x1b[K", "100%"),
+        (b"10%\r   \rdone", "done"),
+        (b"\r\r", ""),
+        (b"windows\r", "windows"),
+        (b"   ", "   "),
+        (b"caf\xe9 \rdata: x \x1b[31mred\x1b[0m\x00", "data: x red"),
+    ],
+)
+def test_the_last_state_of_a_line_counts(
+    read: Read, serving: Deployment, journal: Journal, written: bytes, shown: str
+) -> None:
+    """Else a progress bar is one line of all it ever showed."""
+    journal.say(written, UNIT, serving.id)
+    assert read().next()["logs"] == shown
 
 
 def test_lines_that_were_rotated_away_begin_anew(read: Read, serving: Deployment, journal: Journal) -> None:
