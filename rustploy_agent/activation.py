@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rustploy_agent import (
     environment,
     events,
-    health,
+    http_probe,
     instances,
     readiness,
     releases,
@@ -49,11 +50,7 @@ def launch(
     """
     processes = instances.of_release(run.app, release) if only is None else only
     for process in processes:
-        env = process_environment(run, release, process, slot)
-        slots.write(
-            instances.slot_file(run.path, process, slot),
-            slots.render(env, _app_dir(run, release), release.processes[process.type]),
-        )
+        _write_slot(run, release, process, slot)
     written()
     named = [instances.unit(run.app, process, slot) for process in processes]
     started = [unit for unit, state in run.systemd.states(named).items() if state.active != "active"]
@@ -65,11 +62,19 @@ def launch(
         _wait_until_up(run, unit)
 
 
+def _write_slot(run: Run, release: Release, process: Process, slot: str) -> Path:
+    """Write what the process will find at its next start; return the file."""
+    env, file = process_environment(run, release, process, slot), instances.slot_file(run.path, process, slot)
+    slots.write(file, slots.render(env, _app_dir(run, release), release.processes[process.type]))
+    return file
+
+
 def relaunch(run: Run, release: Release, slot: str) -> None:
     """Until all are healthy, one after the other: of several that serve HTTP only one is away at a time."""
     processes = instances.of_release(run.app, release)
     for process in processes:
         unit = instances.unit(run.app, process, slot)
+        slots.make_durable(_write_slot(run, release, process, slot))  # the app may have other names by now
         run.systemd.restart(unit)
         _wait_until_up(run, unit)
         if process.type == WEB:
@@ -120,6 +125,9 @@ def process_environment(run: Run, release: Release, process: Process | None, slo
         "RUSTPLOY_DATA_DIR": data,
         "HOME": data,
     }
+    urls = routing.urls(run.app, run.settings)
+    if urls:
+        platform |= {"RUSTPLOY_URL": urls[0], "RUSTPLOY_HOSTS": ",".join(str(urlsplit(url).hostname) for url in urls)}
     if process is not None and slot is not None:
         platform |= {"RUSTPLOY_PROCESS": process.type, "RUSTPLOY_SLOT": slot, "RUSTPLOY_INSTANCE": str(process.number)}
         port = process.port(slot)
@@ -155,7 +163,7 @@ def switch(run: Run, release: Release, slot: str) -> None:
         raise
     run.app = App.get_by_id(run.app.id)
     port = web_port(run.app)
-    run.log(f"release v{release.version} serves" + (f" at http://{health.LOOPBACK}:{port}" if port else ""))
+    run.log(f"release v{release.version} serves" + (f" at http://{http_probe.LOOPBACK}:{port}" if port else ""))
     events.deployment_finished.send(run.deployment)
     readiness.tell_of_exposure(run, instances.of_release(run.app, release), slot)
 

@@ -1,71 +1,33 @@
-"""Probes an app over HTTP until it is healthy, or says what was tried and why not."""
+"""The health check of a process: asks until it is healthy, or says what was tried and why it is not."""
 
 from __future__ import annotations
 
-import re
-import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 
 from rustploy_agent import sockets
+from rustploy_agent.http_probe import LOOPBACK, PROBE_SECONDS, Probe, Visitor, probe
 
-LOOPBACK = "127.0.0.1"
-PROBE_SECONDS = 5
 UNCERTAIN = "it is not certain whose process listens on the port"
-STATUS_LINE, LONGEST_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?:[ \r]|$)"), 4096
+#: A refusal that does not heal by waiting is believed after so many seconds and tries. 404 and the like may heal.
+STEADY_SECONDS, STEADY_TRIES = 5, 3
+STEADY = {400, 401, 403, 405, 406, 410, 421}
+REFUSES_THE_NAME = (
+    "without that name it answers {outcome}, so the app refuses its own name: allow it there "
+    "(Django: ALLOWED_HOSTS; RUSTPLOY_HOSTS in its environment has the names)"
+)
 
 
-@dataclass(frozen=True)
-class Probe:
-    """One answer, or why there was none."""
-
-    healthy: bool
-    outcome: str
-    timed_out: bool = False
-    listened: bool = True
-
-
-def probe(port: int, path: str, seconds: float = PROBE_SECONDS, status: int | None = None) -> Probe:
-    """One GET; healthy is this status, or any from 200 to 399. `seconds` are for all, however slowly the app drips."""
-    deadline = time.monotonic() + seconds
-    headers = f"Host: {LOOPBACK}:{port}\r\nUser-Agent: rustploy-health\r\nAccept: */*\r\nConnection: close"
-    try:
-        with socket.create_connection((LOOPBACK, port), timeout=seconds) as connection:
-            connection.sendall(f"GET {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode("ascii"))
-            line = _first_line(connection, deadline)
-    except TimeoutError:
-        return Probe(False, f"no answer within {seconds:.1f} s", timed_out=True)
-    except ConnectionRefusedError as error:
-        return Probe(False, f"{type(error).__name__}: {error}", listened=False)
-    except OSError as error:
-        return Probe(False, f"{type(error).__name__}: {error}")
-    answer = STATUS_LINE.match(line)
-    if answer is None:
-        return Probe(False, f"no HTTP answer but {line[:60]!r}" if line else "closed the connection without an answer")
-    found = int(answer[1])
-    healthy = 200 <= found < 400 if status is None else found == status
-    return Probe(healthy, f"status {found}" + (f", not {status}" if status and not healthy else ""))
-
-
-def _first_line(connection: socket.socket, deadline: float) -> bytes:
-    received = b""
-    while b"\n" not in received and len(received) < LONGEST_STATUS_LINE:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.settimeout(left)
-        piece = connection.recv(LONGEST_STATUS_LINE)
-        if not piece:
-            break
-        received += piece
-    return received.partition(b"\n")[0]
+class Unhealthy(Exception):
+    pass
 
 
 @dataclass
 class HealthCheck:
     """Probes until healthy, out of time, or `interrupted` (which raises by itself) objects.
 
+    `host` and `scheme` are those of a visitor (http_probe.Visitor), `other_ports` those of the app's other processes.
     The pauses grow from 2 ms to half a second, unless an interval was chosen.
     """
 
@@ -75,21 +37,24 @@ class HealthCheck:
     timeout_seconds: float
     status: int | None = None
     interval_seconds: float | None = None
+    host: str | None = None
+    scheme: str | None = None
+    other_ports: Collection[int] = ()
+    _refused: tuple[int | None, float, int] = field(default=(None, 0.0, 0), init=False)
 
     def passes(self) -> bool:
         """Whether the app answers as it should at this moment; one try."""
-        answer = probe(self.port, self.path, min(PROBE_SECONDS, self.timeout_seconds), self.status)
-        return answer.healthy and sockets.server(self.port) == self.owner
+        return self._probe(self.timeout_seconds).healthy and sockets.server(self.port) == self.owner
 
     def wait(self, interrupted: Callable[[], None]) -> str:
-        """What was seen, as a sentence; raises Unhealthy when the time is over."""
+        """Return what was seen, as a sentence; Unhealthy when the time is over or the app steadily refuses."""
         started, tries, seen = time.monotonic(), 0, "nothing listened"
         next_try = started
         while (elapsed := time.monotonic() - started) < self.timeout_seconds:
             interrupted()
             if (now := time.monotonic()) >= next_try:
                 left = self.timeout_seconds - elapsed
-                answer = probe(self.port, self.path, min(PROBE_SECONDS, left), self.status)
+                answer = self._probe(left)
                 if answer.listened:
                     next_try = now + (self.interval_seconds or 0)
                     tries += 1
@@ -101,14 +66,44 @@ class HealthCheck:
                     if server == self.owner:
                         return f"{self.address} answered {seen} after {time.monotonic() - started:.2f} s"
                     seen = "another user's process listens on the port" if server is not None else UNCERTAIN
+                if self._steadily_refuses(answer):
+                    break
             time.sleep(min(max(0.002, elapsed / 24), 0.5))
-        tried = f"{tries} tries, the last: {seen}" if tries else f"{seen} on {LOOPBACK}:{self.port}, the app's $PORT"
-        raise Unhealthy(f"GET {self.address} was not healthy within {self.timeout_seconds:g} s; {tried}")
+        waited = min(time.monotonic() - started, self.timeout_seconds)
+        name = f" for {self.host}" if self.host else ""
+        raise Unhealthy(f"GET {self.address}{name} was not healthy within {waited:.3g} s; {self._why(tries, seen)}")
 
     @property
     def address(self) -> str:
         return f"http://{LOOPBACK}:{self.port}{self.path}"
 
+    def _probe(self, seconds: float) -> Probe:
+        visitor = Visitor(self.host, self.scheme)
+        return probe(self.port, self.path, min(PROBE_SECONDS, seconds), self.status, visitor)
 
-class Unhealthy(Exception):
-    pass
+    def _steadily_refuses(self, answer: Probe) -> bool:
+        status = answer.status if self.status is None and answer.status in STEADY else None
+        before, since, tries = self._refused
+        self._refused = (status, since, tries + 1) if status == before else (status, time.monotonic(), 1)
+        _, since, tries = self._refused
+        return status is not None and tries >= STEADY_TRIES and time.monotonic() - since >= STEADY_SECONDS
+
+    def _why(self, tries: int, seen: str) -> str:
+        """What was tried, and what is known beyond it: a name that is refused, a listener in another place."""
+        if not tries:
+            elsewhere = [one for one in sockets.listeners(self.owner) if one[1] not in self._others]
+            said = f"{seen} on {LOOPBACK}:{self.port}, the app's $PORT"
+            if not elsewhere:
+                return said
+            places = ", ".join(sockets.written(*one) for one in elsewhere)
+            return f"{said}, but the app listens on {places}; it must listen on {LOOPBACK}:$PORT"
+        tried = f"{tries} tries, the last: {seen}"
+        if self._refused[0] is not None and self.host:
+            plain = probe(self.port, self.path, PROBE_SECONDS)
+            if plain.healthy:
+                return f"{tried}; {REFUSES_THE_NAME.format(outcome=plain.outcome)}"
+        return tried
+
+    @property
+    def _others(self) -> set[int]:
+        return {port for port in self.other_ports if port != self.port}

@@ -18,6 +18,7 @@ APP_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,25}[a-z0-9])?")
 PROCESS_TYPE = re.compile(r"[a-z][a-z0-9]{0,15}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+HEALTH_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 ROOT_PART = re.compile(r"[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*")
 BUILDPACK = re.compile(r"[a-z][a-z0-9]{0,31}")
 SCP_LIKE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^:\s]\S*")
@@ -130,12 +131,21 @@ def health_path(value: object) -> str:
     return path
 
 
+def health_host(value: object) -> str:
+    """The Host that the health check asks for, with a port if it has one."""
+    host = text(value, longest=255)
+    if not HEALTH_HOST.fullmatch(host):
+        raise ValueError("must be a host name such as www.example.org, with a port if it has one")
+    return host
+
+
 #: What rustploy.yaml (`app`) and an import (`runtime`) may say of the health check, as precedence.py knows it.
 HEALTHCHECK: dict[str, Callable[[object], Any]] = {
     "healthcheck_path": health_path,
     "healthcheck_status": integer(200, 599),
     "healthcheck_timeout_seconds": integer(1, 3600),
     "healthcheck_interval_seconds": integer(1, 60),
+    "healthcheck_host": health_host,
 }
 
 

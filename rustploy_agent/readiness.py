@@ -5,8 +5,9 @@ from __future__ import annotations
 import pwd
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
-from rustploy_agent import health, instances, journal, sockets
+from rustploy_agent import health, instances, journal, routing, sockets
 from rustploy_agent.errors import DeploymentFailed
 from rustploy_agent.models import Process, Release
 from rustploy_agent.run import Run
@@ -54,8 +55,19 @@ def wait_until_healthy(run: Run, processes: list[Process], release: Release, slo
 
 def _check(run: Run, release: Release, port: int) -> health.HealthCheck:
     owner = pwd.getpwnam(f"rp-{run.app.name}").pw_uid
-    wishes: dict[str, Any] = {"timeout_seconds": run.settings.timeouts.health} | release.health
-    return health.HealthCheck(port, owner, **wishes)
+    rows = instances.of(run.app)
+    others = [port for slot in instances.SLOTS for port in instances.ports(rows, slot)]
+    wishes: dict[str, Any] = {"timeout_seconds": run.settings.timeouts.health, **_visitor(run)} | release.health
+    return health.HealthCheck(port, owner, other_ports=others, **wishes)
+
+
+def _visitor(run: Run) -> dict[str, str]:
+    """Return the name and the scheme by which visitors reach the app; nothing when it has no name yet."""
+    urls = routing.urls(run.app, run.settings)
+    if not urls:
+        return {}
+    first = urlsplit(urls[0])
+    return {"host": first.netloc.replace("*", "www", 1), "scheme": first.scheme}
 
 
 def serves(run: Run, process: Process, release: Release, slot: str) -> bool:

@@ -44,6 +44,16 @@ def owners(port: int) -> set[int]:
     return {one.owner for one in _all(LISTEN) if one.port == port}
 
 
+def listeners(owner: int) -> list[tuple[str, int]]:
+    """Return the addresses and ports on which this user's sockets accept connections, sorted."""
+    return sorted({(str(ipaddress.ip_address(one.address)), one.port) for one in _all(LISTEN) if one.owner == owner})
+
+
+def written(address: str, port: int) -> str:
+    """Return an address and a port as URLs have them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def exposed(ports: Collection[int]) -> list[int]:
     """Those of these ports at which other hosts than this one are accepted."""
     return sorted({one.port for one in _all(LISTEN) if one.port in ports and _is_exposed(one.address)})

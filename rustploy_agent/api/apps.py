@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from flask import Response, g
 
-from rustploy_agent import activation, apps, desired, health, instances, precedence, routes, routing
+from rustploy_agent import activation, apps, desired, http_probe, instances, precedence, routes, routing
 from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner, intended_id
 from rustploy_agent.api.paging import page, remembered
@@ -72,7 +72,7 @@ def full_view(app: App) -> dict[str, Any]:
     port = activation.web_port(app)
     active = Deployment.serving(app) if release else None
     return view(app) | {
-        "address": f"http://{health.LOOPBACK}:{port}" if port else None,
+        "address": f"http://{http_probe.LOOPBACK}:{port}" if port else None,
         "urls": routing.urls(app, core().settings),
         "active_slot": app.active_slot,
         "active_deployment_id": active.id if active else None,

@@ -47,5 +47,10 @@ def _effective(app: App) -> dict[str, Any]:
 
 def _health(app: App) -> dict[str, Any]:
     wanted = precedence.health(app.runtime, app.manifest)
-    defaults = {"status": None, "timeout_seconds": core().settings.timeouts.health, "interval_seconds": None}
+    defaults = {
+        "status": None,
+        "timeout_seconds": core().settings.timeouts.health,
+        "interval_seconds": None,
+        "host": None,
+    }
     return {f"{precedence.HEALTHCHECK}{option}": value for option, value in (defaults | wanted).items()}

@@ -9,6 +9,7 @@ from tests.integration import helpers
 from tests.integration.helpers import Deployments, scripted, server
 from tests.integration.helpers_prober import Prober
 from tests.machine import Machine
+from tests.machine.machine import BASE_DOMAIN
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -164,6 +165,30 @@ BROKEN = {
         ["rustploy-app@serving-worker-", "status 4", "no queue"],
     ),
 }
+
+
+def test_an_app_that_refuses_its_public_name_is_not_healthy(api: Deployments) -> None:
+    """It was called healthy and answered 400 to every visitor, as Django does without the name in ALLOWED_HOSTS."""
+    refusing = (
+        "import sys\nfrom http.server import BaseHTTPRequestHandler as B, HTTPServer\nimport os\n\n\nclass H(B):\n"
+    )
+    refusing += "    def do_GET(self):\n        named = self.headers['Host'].split(':')[0] in ALLOWED\n"
+    refusing += "        self.send_response(200 if named else 400)\n        self.end_headers()\n"
+    refusing += "        self.wfile.write(os.environ.get('RUSTPLOY_URL', '').encode())\n\n\n"
+    serve = "HTTPServer(('127.0.0.1', int(os.environ['PORT'])), H).serve_forever()\n"
+    files = {"Procfile": "web: python3 app.py\n", "build.sh": "true\n"}
+    strict = refusing + "ALLOWED = {'127.0.0.1', 'localhost'}\n" + serve
+    api.create("strict", files | {"app.py": strict}, build_mode="script")
+    failed = api.wait("strict", api.start("strict"))
+    assert failed["error_code"] == "unhealthy"
+    assert "status 400; without that name it answers status 200" in failed["last_error"]
+    api.commit("strict", {"app.py": refusing + "ALLOWED = os.environ['RUSTPLOY_HOSTS'].split(',')\n" + serve})
+    api.healthy("strict")
+    host = f"strict.{BASE_DOMAIN}"
+    answer = api.machine.http(
+        "GET", "/", port=api.machine.place.http_port, headers={"Host": host}, token="", checked=False
+    )
+    assert (answer.status, answer.body) == (200, f"http://{host}:{api.machine.place.http_port}")
 
 
 def test_one_directory_of_a_repository_is_built_and_runs(api: Deployments) -> None:

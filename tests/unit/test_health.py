@@ -8,10 +8,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from rustploy_agent import health
+from rustploy_agent import health, http_probe
+from rustploy_agent.http_probe import Probe, Visitor
 
 pytestmark = pytest.mark.processes
 App = Callable[[socket.socket], None]
@@ -53,8 +55,8 @@ def saying(text: bytes) -> App:
 
 @pytest.mark.parametrize("status", [200, 204, 301, 399])
 def test_a_good_status_is_healthy(app: Callable[[App], int], status: int) -> None:
-    found = health.probe(app(saying(b"HTTP/1.1 %d Whatever\r\n\r\n" % status)), "/")
-    assert found == health.Probe(True, f"status {status}")
+    found = http_probe.probe(app(saying(b"HTTP/1.1 %d Whatever\r\n\r\n" % status)), "/")
+    assert found == Probe(True, f"status {status}", status=status)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_a_good_status_is_healthy(app: Callable[[App], int], status: int) -> Non
     ],
 )
 def test_everything_else_is_not_and_is_told(app: Callable[[App], int], text: bytes, outcome: str) -> None:
-    found = health.probe(app(saying(text)), "/")
+    found = http_probe.probe(app(saying(text)), "/")
     assert not found.healthy
     assert outcome in found.outcome
 
@@ -84,14 +86,14 @@ def test_an_app_that_drips_does_not_hold_the_probe(app: Callable[[App], int]) ->
                 time.sleep(0.05)
 
     started = time.monotonic()
-    assert health.probe(app(drip), "/", 0.4).outcome == "no answer within 0.4 s"
+    assert http_probe.probe(app(drip), "/", 0.4).outcome == "no answer within 0.4 s"
     assert time.monotonic() - started < 2
 
 
 def test_a_port_where_nothing_listens_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    assert "ConnectionRefusedError" in health.probe(port, "/").outcome
+    assert "ConnectionRefusedError" in http_probe.probe(port, "/").outcome
 
 
 def test_the_request_names_its_path_and_host(app: Callable[[App], int]) -> None:
@@ -103,7 +105,7 @@ def test_the_request_names_its_path_and_host(app: Callable[[App], int]) -> None:
             connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
 
     port = app(answer)
-    health.probe(port, "/up?x=%20")
+    http_probe.probe(port, "/up?x=%20")
     assert seen[0].startswith(b"GET /up?x=%%20 HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % port)
 
 
@@ -111,10 +113,10 @@ def test_the_request_names_its_path_and_host(app: Callable[[App], int]) -> None:
 def test_only_the_status_that_was_chosen_is_healthy(app: Callable[[App], int], answered: int, outcome: str) -> None:
     """Else a placeholder page with 200 takes the place of what should serve, and a login wall never gets to serve."""
     port = app(saying(b"HTTP/1.1 %d Whatever\r\n\r\n" % answered))
-    assert health.probe(port, "/", status=401) == health.Probe(answered == 401, outcome)
+    assert http_probe.probe(port, "/", status=401) == Probe(answered == 401, outcome, status=answered)
 
 
-def check(port: int, owner: int | None = None, seconds: float = 0.5, **wishes: int) -> health.HealthCheck:
+def check(port: int, owner: int | None = None, seconds: float = 0.5, **wishes: Any) -> health.HealthCheck:
     return health.HealthCheck(port, os.geteuid() if owner is None else owner, "/", seconds, **wishes)
 
 
@@ -183,3 +185,109 @@ def test_where_nothing_listened_is_said() -> None:
     check = health.HealthCheck(port, os.getuid(), "/", 0.05)
     with pytest.raises(health.Unhealthy, match=rf"nothing listened on 127\.0\.0\.1:{port}, the app's \$PORT"):
         check.wait(lambda: None)
+
+
+def routes(pages: dict[str, bytes], seen: list[str] | None = None) -> App:
+    """Answers each path with its head; notes the heads of the requests."""
+
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            request = connection.recv(4096).decode()
+            if seen is not None:
+                seen.append(request)
+            connection.sendall(pages.get(request.split()[1], b"HTTP/1.1 404 No\r\n\r\n"))
+
+    return answer
+
+
+def moved(where: str, status: int = 302, more: str = "") -> bytes:
+    return f"HTTP/1.1 {status} Moved\r\n{more}Location: {where}\r\n\r\n".encode()
+
+
+OK = b"HTTP/1.1 200 OK\r\n\r\n"
+SECURE = Visitor("blog.example.org", "https")
+
+
+def test_the_probe_asks_as_a_visitor_would(app: Callable[[App], int]) -> None:
+    """An app that refuses its public name was called healthy and answered 400 to everybody."""
+    seen: list[str] = []
+    http_probe.probe(app(routes({"/": OK}, seen)), "/", visitor=SECURE)
+    assert "\r\nHost: blog.example.org\r\n" in seen[0]
+    assert "\r\nX-Forwarded-Proto: https\r\n" in seen[0]
+
+
+@pytest.mark.parametrize("where", ["/login?next=/", "https://blog.example.org/login?next=/", "login?next=/"])
+def test_a_redirect_on_the_same_host_is_followed(app: Callable[[App], int], where: str) -> None:
+    """A login page that fails is an app that nobody can use."""
+    port = app(routes({"/": moved(where), "/login?next=/": OK}))
+    assert http_probe.probe(port, "/", visitor=SECURE) == Probe(True, "status 200 at /login?next=/", status=302)
+    port = app(routes({"/": moved(where), "/login?next=/": b"HTTP/1.1 500 Oops\r\n\r\n"}))
+    assert http_probe.probe(port, "/", visitor=SECURE) == Probe(False, "status 500 at /login?next=/", status=302)
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["https://accounts.example.net/", "http://blog.example.org/", "//other.example.org/x", "http://[", "mailto:x"],
+)
+def test_a_redirect_to_elsewhere_is_healthy_and_told(app: Callable[[App], int], where: str) -> None:
+    """Single sign-on is no fault of the app, and no request of ours goes where an app says."""
+    found = http_probe.probe(app(routes({"/": moved(where)})), "/", visitor=SECURE)
+    assert found == Probe(True, f"status 302 to {where}", status=302)
+
+
+def test_a_redirect_to_itself_is_no_answer(app: Callable[[App], int]) -> None:
+    """An app that wants HTTPS and does not believe the ingress redirects its visitors for ever."""
+    port = app(routes({"/": moved("https://blog.example.org/", 301)}))
+    found = http_probe.probe(port, "/", visitor=SECURE)
+    assert (found.healthy, found.outcome) == (False, "status 301 to itself, https://blog.example.org/")
+    port = app(routes({"/": moved("/", 302, "Set-Cookie: seen=1\r\n")}))
+    assert http_probe.probe(port, "/", visitor=SECURE).healthy, "it may be content once the cookie comes back"
+
+
+def test_redirects_without_end_do_not_hold_the_probe(app: Callable[[App], int]) -> None:
+    seen: list[str] = []
+
+    def answer(connection: socket.socket) -> None:
+        routes({f"/{len(seen)}": moved(f"/{len(seen) + 1}")}, seen)(connection)
+
+    assert http_probe.probe(app(answer), "/0").healthy
+    assert len(seen) <= http_probe.MOST_REDIRECTS + 1
+
+
+def test_a_steady_refusal_is_told_after_seconds_and_names_the_host(
+    app: Callable[[App], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django answers 400 to a name that ALLOWED_HOSTS lacks; nobody should wait a minute for that."""
+    monkeypatch.setattr(health, "STEADY_SECONDS", 0.3)
+
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            named = b"Host: blog.example.org" in connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" if named else OK)
+
+    started = time.monotonic()
+    with pytest.raises(
+        health.Unhealthy, match=r"last: status 400; without that name it answers status 200.*ALLOWED_HOSTS"
+    ):
+        check(app(answer), seconds=30, host="blog.example.org", scheme="https").wait(lambda: None)
+    assert time.monotonic() - started < 10
+
+
+def test_what_may_heal_is_waited_for(app: Callable[[App], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some servers answer 404 until their routes are there."""
+    monkeypatch.setattr(health, "STEADY_SECONDS", 0.1)
+    until = time.monotonic() + 1
+    port = app(lambda one: saying(OK if time.monotonic() > until else b"HTTP/1.1 404 Not yet\r\n\r\n")(one))
+    assert "answered status 200" in check(port, seconds=10).wait(lambda: None)
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_listener_in_another_place_is_named(family: socket.AddressFamily, address: str) -> None:
+    """Who reads 'nothing listened' of an app that says it listens has nothing to go by."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with socket.create_server((address, 0), family=family) as listening:
+        place = f"[{address}]" if ":" in address else address
+        with pytest.raises(health.Unhealthy) as told:
+            check(port, seconds=0.05).wait(lambda: None)
+        assert f"{place}:{listening.getsockname()[1]}" in str(told.value)

@@ -63,7 +63,7 @@ GROUND = {
     "strangers",
     "visits",
 }
-DOOR_MODULES = {"systemd", "journal", "process", "health", "ingress", "dns"}
+DOOR_MODULES = {"systemd", "journal", "process", "http_probe", "ingress", "dns"}
 
 
 def name(module: str) -> str:

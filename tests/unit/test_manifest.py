@@ -15,7 +15,7 @@ WHOLE = """
 version: 1
 app:
   {name: blog, port: 3000, start_command: gunicorn app:app, healthcheck_path: /up, healthcheck_status: 204,
-   healthcheck_timeout_seconds: 90, healthcheck_interval_seconds: 2}
+   healthcheck_timeout_seconds: 90, healthcheck_interval_seconds: 2, healthcheck_host: www.example.org}
 build: {mode: python, profile: production}
 dependencies: {postgres: {enabled: true}, redis: {enabled: false}}
 migrations: {enabled: true, command: python manage.py migrate}
@@ -40,6 +40,7 @@ def test_every_key_arrives() -> None:
         "healthcheck_status": 204,
         "healthcheck_timeout_seconds": 90,
         "healthcheck_interval_seconds": 2,
+        "healthcheck_host": "www.example.org",
         "start_command": "gunicorn app:app",
     }
     assert parsed["migrations"] == {"enabled": True, "command": "python manage.py migrate"}

@@ -39,10 +39,14 @@ def test_the_request_says_more_of_the_health_check_than_the_manifest_and_that_mo
     """Each option by itself: who changes the interval for a test does not lose the repository's path."""
     manager.fetched = {"manifest": "version: 1\napp: {healthcheck_path: /up, healthcheck_status: 204}\n"}
     admin("POST", "/apps/import", {"repository": REPOSITORY})
-    assert health(admin) == {"path": "/up", "status": 204, "timeout_seconds": 60, "interval_seconds": None}
+    defaults = {"path": "/up", "status": 204, "timeout_seconds": 60, "interval_seconds": None, "host": None}
+    assert health(admin) == defaults
     runtime = {"healthcheck_status": 301, "healthcheck_timeout_seconds": 5, "healthcheck_interval_seconds": 1}
+    runtime |= {"healthcheck_host": "www.example.org:8443"}
     admin("POST", "/apps/import", {"repository": REPOSITORY, "runtime": runtime})
-    assert health(admin) == {"path": "/up", "status": 301, "timeout_seconds": 5, "interval_seconds": 1}
+    assert health(admin) == {"path": "/up", "status": 301, "timeout_seconds": 5, "interval_seconds": 1} | {
+        "host": "www.example.org:8443"
+    }
 
 
 def test_a_password_in_the_clone_url_is_not_shown(admin: Client, reader: Client) -> None:

@@ -101,6 +101,8 @@ def test_a_wrong_repository_is_refused_by_field(
         ("healthcheck_status", "200-299"),
         ("healthcheck_timeout_seconds", 0),
         ("healthcheck_interval_seconds", 61),
+        ("healthcheck_host", "a b"),
+        ("healthcheck_host", "a\r\nX: y"),
         ("healthcheck_method", "HEAD"),
     ],
 )
