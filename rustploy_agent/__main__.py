@@ -70,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     key.add_parser("replace", help="make a new one; what the old one sealed has to be set again").set_defaults(
         run=_command("key_replace")
     )
+    database = commands.add_parser("database", help="the agent's database").add_subparsers(dest="action", required=True)
+    database.add_parser("check", help="say whether it is damaged").set_defaults(run=_database_check)
     commands.add_parser("doctor", help="check the host and say what to do").set_defaults(run=_doctor)
     return parser
 
@@ -100,10 +102,13 @@ def _serve(_: argparse.Namespace, settings: Settings) -> int:
 
 def _command(name: str) -> Callable[[argparse.Namespace, Settings], int]:
     def run(arguments: argparse.Namespace, settings: Settings) -> int:
-        from rustploy_agent import console
-        from rustploy_agent.models import open_database
+        from rustploy_agent import console, damage
+        from rustploy_agent.models import DatabaseError, open_database
 
-        open_database(settings.paths.database)
+        try:
+            open_database(settings.paths.database)
+        except DatabaseError as error:
+            raise AgentError(f"the database cannot be read ({error}); see {damage.MANUAL}") from None
         status: int = getattr(console, name)(arguments, settings)
         return status
 
@@ -115,6 +120,13 @@ def _key_init(_: argparse.Namespace, settings: Settings) -> int:
     from rustploy_agent import console
 
     return console.key_init(settings)
+
+
+def _database_check(_: argparse.Namespace, settings: Settings) -> int:
+    from rustploy_agent import damage
+
+    damage.check(settings.paths)
+    return 0
 
 
 def _listen(_: argparse.Namespace, settings: Settings) -> int:

@@ -34,7 +34,7 @@ from rustploy_agent.errors import (
 )
 from rustploy_agent.models import OPEN, App, Deployment, Domain, EnvVar, Process, Release, Slot, Slug, database
 from rustploy_agent.names import url_scheme
-from rustploy_agent.ports import WEB, allocate
+from rustploy_agent.ports import WEB, adopt, allocate
 from rustploy_agent.run import Run
 from rustploy_agent.systemd import Systemd
 from rustploy_agent.worker import Worker
@@ -72,6 +72,7 @@ def create(name: str, settings: Settings, systemd: Systemd, applier: Applier, ap
             for letter in ("a", "b"):
                 Slot.create(app=app, letter=letter, deployment_id=new_id())
             allocate(settings, app, {WEB, *slots.numbers(path)})
+            adopt(app, path)
     except peewee.IntegrityError:
         begun = App.get_or_none(App.id == app_id, App.name == name, ~App.deleting)
         if begun is None:

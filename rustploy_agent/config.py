@@ -55,6 +55,11 @@ class Paths:
         return self.state / "agent" / "desired.json"
 
     @property
+    def sites(self) -> Path:
+        """What the ingress was told of each app, should the database be lost; with keys of certificates."""
+        return self.state / "agent" / "sites.json"
+
+    @property
     def apply_result(self) -> Path:
         return self.state / "apply" / "result.json"
 

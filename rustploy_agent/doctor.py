@@ -7,12 +7,11 @@ import http.client
 import json
 import os
 import pwd
-import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from rustploy_agent import listening, process, sockets, units
+from rustploy_agent import damage, listening, process, sockets, space, units
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
 
@@ -97,12 +96,11 @@ def _journal(_: Settings) -> Trouble:
 
 
 def _disk(settings: Settings) -> Trouble:
-    free = shutil.disk_usage(settings.paths.state).free
-    if free >= settings.min_free_bytes:
-        return None
+    found = space.shortage(settings.paths.state, settings.min_free_bytes)
     return (
-        f"{free >> 20} MiB are free on {settings.paths.state}, deployments need {settings.min_free_bytes >> 20} MiB",
-        "free space, or lower releases.keep or disk.min_free_mib in agent.yaml",
+        (found, "remove what is not needed, or lower releases.keep or disk.min_free_mib in agent.yaml")
+        if found
+        else None
     )
 
 
@@ -114,6 +112,19 @@ def _state(settings: Settings) -> Trouble:
         if right
         else (f"{settings.paths.database.parent} has the wrong owner or mode", "systemd-tmpfiles --create")
     )
+
+
+def _database(settings: Settings) -> Trouble:
+    """A file that was put aside stays a trouble until somebody has decided about it."""
+    help_ = f"/usr/share/doc/rustploy-agent/{damage.MANUAL}"
+    kept = damage.aside(settings.paths)
+    if kept:
+        return f"it was damaged and put aside as {kept[-1]}, so apps and access may be missing", help_
+    try:
+        process.run(["rustploy-agent", "database", "check"], seconds=60)  # as the agent's user, who owns it
+    except process.ProcessFailed as error:
+        return error.message.rpartition("rustploy-agent: ")[2], help_
+    return None
 
 
 def _key(settings: Settings) -> Trouble:
@@ -236,6 +247,7 @@ CHECKS: dict[str, Callable[[Settings], Trouble]] = {
     "polkit rule": _polkit,
     "journal access": _journal,
     "state directory": _state,
+    "database": _database,
     "key of secrets": _key,
     "disk space": _disk,
     "limits of apps": _limits,

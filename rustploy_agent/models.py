@@ -138,9 +138,10 @@ class Deployment(Model):
 
     def move(self, old: tuple[str, ...], new: str, **changes: Any) -> bool:
         """Guarded change of state: True if the row was in one of the old states and is now in the new one."""
+        now = max(now_ms(), self.created_at_unix_ms)  # a clock that was set back makes no end before its beginning
         if new in ("healthy", "failed"):
-            changes.setdefault("finished_at_unix_ms", now_ms())
-        changes |= {"status": new, "updated_at_unix_ms": now_ms()}
+            changes.setdefault("finished_at_unix_ms", now)
+        changes |= {"status": new, "updated_at_unix_ms": now}
         changed = Deployment.update(**changes).where(Deployment.id == self.id, Deployment.status.in_(old)).execute()
         if changed:
             self.__data__.update(changes)

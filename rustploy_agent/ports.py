@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from rustploy_agent import sockets, units
+from rustploy_agent import slots, sockets, units
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import Unavailable
 from rustploy_agent.instances import wanted
@@ -31,6 +32,38 @@ def allocate(settings: Settings, app: App, process_types: set[str], scale: Mappi
             pair = _free_pair(settings) if kind == WEB else (None, None)
             Process.create(app=app, type=kind, number=number, port_a=pair[0], port_b=pair[1])
     return known.keys() != wished
+
+
+def adopt(app: App, path: Path) -> None:
+    """Gives instances that run already, as after the loss of the database, the ports that they listen on."""
+    taken = {port for row in Process.select() for port in (row.port_a, row.port_b)}
+    slot = app.active_slot
+    for row in Process.select().where(Process.app == app, Process.type == WEB) if slot else ():
+        port = slots.port(path, WEB, slot, row.number)
+        if port is not None and port not in taken:
+            Process.update(**{f"port_{slot}": port}).where(Process.id == row.id).execute()
+
+
+def follow(settings: Settings, listening: Mapping[int, tuple[str, int]], foreign: set[int]) -> None:
+    """Gives instances that run, by row, the slot's port that they listen on, and nobody one that is somebody else's.
+
+    `foreign` ports belong to apps that have no rows. Nothing changes unless the database is older than what runs.
+    """
+    used = foreign | {port for _, port in listening.values()}
+    with database.atomic("IMMEDIATE"):
+        rows = list(Process.select().where(Process.type == WEB))
+        wished = {}
+        for row in rows:
+            pair = {slot: None if row.port(slot) in used else row.port(slot) for slot in ("a", "b")}
+            wished[row.id] = pair | dict([listening[row.id]] if row.id in listening else [])
+        if all(wished[row.id] == {"a": row.port_a, "b": row.port_b} for row in rows):
+            return
+        Process.update(port_a=None, port_b=None).where(Process.type == WEB).execute()
+        for number, pair in wished.items():
+            Process.update(port_a=pair["a"], port_b=pair["b"]).where(Process.id == number).execute()
+        for number, pair in wished.items():
+            for slot in [slot for slot, port in pair.items() if port is None]:
+                Process.update(**{f"port_{slot}": _free_pair(settings)[0]}).where(Process.id == number).execute()
 
 
 def _refuse_too_many(app: App, number: int) -> None:

@@ -109,7 +109,7 @@ def rollback_target(app: App, release_of: str | None = None) -> Release:
 
 
 def mark_healthy(release: Release) -> None:
-    Release.update(healthy_at_unix_ms=now_ms()).where(
+    Release.update(healthy_at_unix_ms=max(now_ms(), release.created_at_unix_ms)).where(
         Release.id == release.id, Release.healthy_at_unix_ms.is_null()
     ).execute()
 

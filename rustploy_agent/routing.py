@@ -10,7 +10,19 @@ import logging
 import threading
 import time
 
-from rustploy_agent import caddy, certificates, domains, events, files, instances, listeners, reserved, routes, sockets
+from rustploy_agent import (
+    caddy,
+    certificates,
+    domains,
+    events,
+    files,
+    instances,
+    listeners,
+    orphans,
+    reserved,
+    routes,
+    sockets,
+)
 from rustploy_agent.caddy import Host, Json, Served, Site
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
@@ -61,7 +73,8 @@ class Routing:
     def reconcile(self) -> None:
         """Loads the configuration unless Caddy runs it already; kept as a file only when Caddy has taken it."""
         with self._one_at_a_time:
-            document = caddy.render(served(self._settings))
+            wished = served(self._settings)
+            document = caddy.render(wished)
             try:
                 running = self._ingress.running()
             except IngressDown:
@@ -70,6 +83,7 @@ class Routing:
             if running != document:
                 document = self._load_usable(running, document)
             self._keep(document)
+            orphans.keep(self._settings.paths, wished.sites)
 
     def _load_usable(self, running: Json, document: Json) -> Json:
         """What Caddy has taken: all of it but the certificates that it refuses, which cost only their own domains."""
@@ -141,14 +155,17 @@ class Routing:
 
 def served(settings: Settings) -> Served:
     paths = settings.paths
-    sites = [_site(app, settings) for app in App.select().where(~App.deleting).order_by(App.name)]
+    apps = list(App.select().order_by(App.name))
+    sites = [site for app in apps if not app.deleting and (site := _site(app, settings)) is not None]
+    taken = {host.name for site in sites for host in site.hosts}
+    sites += orphans.sites(paths, {app.name for app in apps}, taken)
     return Served(
         settings=settings.ingress,
         admin_socket=paths.ingress_socket,
         routes=paths.routes,
         api_socket=paths.api_socket,
         api_domain=settings.api_domain,
-        sites=tuple(site for site in sites if site is not None),
+        sites=tuple(sites),
     )
 
 
@@ -215,5 +232,7 @@ def mark_all(settings: Settings) -> None:
     apps = list(App.select())
     for app in apps:
         mark(settings, app)
-    for gone in routes.marked(settings.paths.routes) - {app.name for app in apps}:
-        routes.forget(settings.paths.routes, gone)
+    known = {app.name for app in apps}
+    for gone in routes.marked(settings.paths.routes) - known:
+        if not orphans.is_orphan(settings.paths, gone, known):
+            routes.forget(settings.paths.routes, gone)

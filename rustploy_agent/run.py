@@ -62,9 +62,8 @@ class Run:
     def mark(self, name: str) -> None:
         """A step that is not to be cancelled."""
         with passing():
-            Deployment.update(step=name, updated_at_unix_ms=now_ms()).where(
-                Deployment.id == self.deployment.id
-            ).execute()
+            now = max(now_ms(), self.deployment.created_at_unix_ms)
+            Deployment.update(step=name, updated_at_unix_ms=now).where(Deployment.id == self.deployment.id).execute()
         self.deployment.step = name
         events.step_started.send(self.deployment, step=name)
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from systemd.daemon import listen_fds, notify
 
-from rustploy_agent import ballast, environment, listening, spool, webhooks
+from rustploy_agent import ballast, damage, environment, listening, spool, webhooks
 from rustploy_agent.api import create_app
 from rustploy_agent.api.resource import LARGEST_BODY
 from rustploy_agent.config import Settings
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 def serve(settings: Settings) -> NoReturn:
     sockets = listening.sockets(settings, listen_fds())
     ballast.give_way(settings.paths)
+    damage.put_aside(settings.paths)
     open_database(settings.paths.database)
     _seal_environments(settings)
     core = compose(settings)

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from rustploy_agent import activation, events, files, releases, routing, scaling, standby
+from rustploy_agent import activation, events, files, orphans, ports, releases, routing, scaling, slots, standby
 from rustploy_agent.apps import remove
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
-from rustploy_agent.models import App, Deployment, Slug
+from rustploy_agent.models import App, Deployment, Process, Slug
 from rustploy_agent.run import Run
 from rustploy_agent.systemd import Systemd
 from rustploy_agent.worker import retry_or_yield, tidy_up
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
     _guarded("half-written files", partial(_remove_temporaries, settings))
+    _guarded("what runs", partial(_follow_what_runs, settings))
     _guarded("marks for the ingress", partial(routing.mark_all, settings))
     for deployment in list(Deployment.select().where(Deployment.status == "deploying")):
         run = Run(settings, systemd, applier, deployment.app, deployment)
@@ -30,6 +31,28 @@ def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
         _guarded(f"app {app.name}", partial(_stop_leftovers, settings, systemd, applier, app))
     for app in list(App.select().where(App.deleting)):
         _guarded(f"removal of {app.name}", partial(remove, app, settings, systemd, applier))
+
+
+def _follow_what_runs(settings: Settings) -> None:
+    """A restored database may be older than what runs: the slot that has files serves, at the port that they name.
+
+    After a crash both slots have files, or the active one has.
+    """
+    apps = {app.id: app for app in App.select().where(~App.deleting)}
+    for app in apps.values():
+        serving = slots.in_use(settings.paths.app(app.name))
+        if app.active_slot and serving and serving != app.active_slot and not app.stopped:
+            log.warning("the database is older than what runs of %s, which goes on; deploy it", app.name)
+            app.active_slot = serving
+            App.update(active_slot=serving, active_release_id=None).where(App.id == app.id).execute()
+    listening = {}
+    for row in Process.select().where(Process.type == ports.WEB, Process.app.in_(list(apps))):
+        app = apps[row.app_id]
+        port = app.active_slot and slots.port(settings.paths.app(app.name), row.type, app.active_slot, row.number)
+        if port:
+            listening[row.id] = (app.active_slot, port)
+    lost = orphans.sites(settings.paths, {app.name for app in App.select()}, set())
+    ports.follow(settings, listening, {port for site in lost for pair in site.ports.values() for port in pair})
 
 
 def _remove_temporaries(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rustploy_agent import files, units
 
+PORT = re.compile(rb"^export PORT=([0-9]{1,5})$", re.MULTILINE)
 NAME = re.compile(r"([a-z][a-z0-9]{0,15})-([ab])([2-9]|1[0-6])?\.env")
 
 
@@ -53,6 +54,13 @@ def numbers(app: Path) -> dict[str, int]:
         if file.is_file():
             found[name[1]] = max(found.get(name[1], 1), int(name[3] or 1))
     return found
+
+
+def port(app: Path, process: str, slot: str, number: int) -> int | None:
+    """Where the process that runs in this slot listens; None when none runs there or it serves no HTTP."""
+    file = path(app, process, slot, number)
+    found = PORT.search(file.read_bytes()) if file.is_file() else None
+    return int(found[1]) if found else None
 
 
 def of_slot(app: Path, slot: str) -> list[Path]:

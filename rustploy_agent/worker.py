@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rustploy_agent import ballast, deploy, events, history, reservation
-from rustploy_agent.clock import now_ms
+from rustploy_agent import ballast, damage, deploy, events, history, reservation
+from rustploy_agent.clock import left_ms, now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed, NotFound, SystemdUnavailable
@@ -177,6 +177,7 @@ class Worker:
                     events.deployment_finished.send(deployment)
                 return
             except DatabaseError as error:
+                damage.end_if_damaged(error)
                 log.error("the end of deployment %s cannot be recorded yet: %s", deployment.id, error)
                 time.sleep(RECORD_AGAIN_SECONDS)
 
@@ -189,16 +190,17 @@ class Worker:
             while not self._stopping:
                 waiting = _waiting(rollbacks_only=came is self._rollback_came)
                 free = [one for one in waiting if one.app_id not in self._busy]
-                due = [one for one in free if one.not_before_unix_ms <= now_ms()]
+                pauses = {one.id: left_ms(one.not_before_unix_ms, LONGEST_BACKOFF_MS) for one in free}
+                due = [one for one in free if not pauses[one.id]]
                 for deployment in due:
                     if begin(deployment):
                         self._busy.add(deployment.app_id)
                         if len(waiting) > 1:
                             self.wake(rollback=any(one.kind == ROLLBACK for one in waiting if one is not deployment))
                         return deployment
-                pause = min((one.not_before_unix_ms for one in free if one not in due), default=None)
+                pause = min((pauses[one.id] for one in free if one not in due), default=None)
                 rest()
-                self._sleep(came, None if pause is None else max(0.01, (pause - now_ms()) / 1000))
+                self._sleep(came, None if pause is None else max(0.01, pause / 1000))
         return None
 
     def _sleep(self, came: threading.Condition, seconds: float | None) -> None:

@@ -6,10 +6,10 @@ import logging
 import os
 
 from flask import Flask, Response, g, jsonify, request
-from peewee import IntegrityError, OperationalError
+from peewee import DatabaseError, IntegrityError, OperationalError
 from werkzeug.exceptions import HTTPException
 
-from rustploy_agent import apps
+from rustploy_agent import apps, damage
 from rustploy_agent.errors import AgentError, InProgress, TooManyRequests
 
 log = logging.getLogger(__name__)
@@ -80,5 +80,7 @@ def _internal_error(error: Exception) -> Response:
     if isinstance(error, OperationalError) and "disk I/O error" in str(error):
         log.critical("SQLite cannot read or write its file; the agent ends instead of guessing", exc_info=error)
         os._exit(74)
+    if isinstance(error, DatabaseError):
+        damage.end_if_damaged(error)
     log.error("internal error %s", g.request_id, exc_info=error)
     return shape(500, "internal_error", f"internal error {g.request_id}; journalctl -u rustploy-agent has the details")

@@ -10,6 +10,7 @@ from tests.integration.helpers import Deployments, server
 from tests.integration.helpers_prober import Prober, ask
 
 STATE = "/var/lib/rustploy/agent"
+COPY = "/root/copy.db"
 
 
 @pytest.fixture(scope="module")
@@ -122,15 +123,20 @@ def test_a_power_cut_during_a_deployment_loses_neither_it_nor_the_old_release(ap
     api.healthy("blog")
 
 
-def test_apps_outlive_the_agents_database(api: Deployments) -> None:
+def test_apps_and_their_visitors_outlive_the_agents_database(api: Deployments) -> None:
     """Else a corrupt file takes every app of the server down, or a fresh agent clears them away."""
     machine, blog, shop = api.machine, api.port("blog"), api.port("shop")
     units = api.running("blog") + api.running("shop")
-    with Prober(blog) as one, Prober(shop) as other:
+    with Prober(machine.place.http_port, host=api.host("blog")) as one, Prober(shop) as other:
         machine.run(["systemctl", "stop", "rustploy-agent.service"])
-        machine.run(["sh", "-c", f"rm {STATE}/rustploy.db* {STATE}/desired.json"])
+        copy = f"import sqlite3; sqlite3.connect('{STATE}/rustploy.db').backup(sqlite3.connect('{COPY}'))"
+        machine.run(["python3", "-c", copy])
+        machine.run(["rm", f"{STATE}/desired.json"])
+        machine.run(["sh", "-c", f"head -c 40000 /dev/urandom | dd of={STATE}/rustploy.db bs=4096 seek=4 conv=notrunc"])
         machine.run(["systemctl", "start", "rustploy-agent.service"])
         machine.wait_for_agent()
+        assert any(line.startswith("database: it was damaged") for line in helpers.troubles(machine))
+        assert machine.journal("-u", "rustploy-agent.service", "-g", "the database was damaged")
         machine.run(["rustploy-agent", "admin", "init"])
         created = machine.run(["rustploy-agent", "token", "create", "--name", "again", "--scope", "admin"])
         machine.token = created.stdout.splitlines()[-1]
@@ -146,6 +152,7 @@ def test_apps_outlive_the_agents_database(api: Deployments) -> None:
     machine.reboot()
     _wait_until_serves(api, blog, "blog two")
     _wait_until_serves(api, shop, "shop")
+    assert api.visit("blog").body == "blog two"
     held = _when(api, "rustploy-agent.socket", "ActiveEnterTimestampMonotonic")
     assert (
         0 < held < _when(api, api.running("blog")[0], "ExecMainStartTimestampMonotonic")
@@ -160,8 +167,31 @@ def test_an_app_from_before_the_loss_can_be_imported_again(api: Deployments) -> 
     """Else the names of the lost database are lost for ever, with the apps' data behind them."""
     api.machine.wait_for_agent()
     api.machine.write("/var/lib/rustploy/apps/blog/data/kept", "kept", 0o600, "rp-blog:rp-blog")
-    api.import_app("blog", "file://" + api.machine.repositories.path("blog"))
-    api.healthy("blog")
+    with Prober(api.machine.place.http_port, host=api.host("blog")) as seen:
+        api.import_app("blog", "file://" + api.machine.repositories.path("blog"))
+        api.healthy("blog")
+    assert (seen.failures, seen.bodies) == ([], ["blog two"])
     assert api.get("blog").body == "blog two"
     assert api.machine.read("/var/lib/rustploy/apps/blog/data/kept") == "kept"
     assert len(api.running("blog")) == 1
+
+
+def test_a_copy_of_the_database_is_brought_back_and_knows_what_was_lost(api: Deployments) -> None:
+    """Else the way back that the manual tells is one that nobody has gone, and it stops what was deployed since."""
+    machine = api.machine
+    with Prober(machine.place.http_port, host=api.host("blog")) as seen:
+        machine.run(["systemctl", "stop", "rustploy-agent.service"])
+        machine.run(["sh", "-c", f"rm {STATE}/rustploy.db*"])
+        machine.run(["install", "-o", "rustploy", "-g", "rustploy", "-m", "0600", COPY, f"{STATE}/rustploy.db"])
+        machine.run(["systemctl", "start", "rustploy-agent.service"])
+        machine.wait_for_agent()
+        created = machine.run(["rustploy-agent", "token", "create", "--name", "back", "--scope", "admin"])
+        machine.token = created.stdout.splitlines()[-1]
+        names = {app["name"] for app in machine.http("GET", "/api/v1/apps").body["items"]}
+        assert {"blog", "shop"} <= names
+        assert api.environment("shop")["KEPT"] == "through 'reboots' & $such"
+        assert api.visit("fresh").body == "fresh", "what the copy does not know is served on"
+        api.healthy("blog")
+        api.healthy("shop")
+    assert (seen.failures, seen.bodies) == ([], ["blog two"])
+    assert helpers.troubles(machine) == []

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rustploy_agent import activation, apps, environment, events, routes
+from rustploy_agent.clock import now_ms
 from rustploy_agent.core import Core
 from rustploy_agent.desired import Applier
 from rustploy_agent.errors import Conflict
@@ -440,3 +441,27 @@ def test_process_types_that_come_and_go_reach_the_ingress(core: Core, app: App, 
     Domain.create(app=app, name="www.example.org")
     events.processes_changed.send(app)
     assert "www.example.org" in str(ingress.document)
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_a_clock_that_was_set_back_makes_no_end_before_its_beginning(
+    core: Core, app: App, deploy: Deploy, manager: Manager, monkeypatch: pytest.MonkeyPatch, succeeds: bool
+) -> None:
+    """Else dashboards show deployments of minus an hour, and lists have their order from nowhere."""
+    if not succeeds:
+        manager.built = {"ok": False, "code": "build_failed", "message": "no"}
+    real = time.time_ns
+    core.worker.enqueue(later := Deployment(app=app, created_at_unix_ms=0))
+    ended(later.id)
+    monkeypatch.setattr(time, "time_ns", lambda: real() - 3600 * 10**9)
+    done = Deployment.get_by_id(deploy().id)
+    assert done.status == ("healthy" if succeeds else "failed")
+    assert done.created_at_unix_ms <= done.updated_at_unix_ms <= done.finished_at_unix_ms
+
+
+def test_a_pause_before_a_retry_does_not_grow_with_a_clock_that_was_set_back(core: Core, app: App) -> None:
+    """Else a deployment that waits five seconds waits as long as the clock was wrong."""
+    deployment = Deployment(app=app, status="retrying", attempt=1, not_before_unix_ms=now_ms() + 3_600_000)
+    deployment.save(force_insert=True)
+    core.worker.start()
+    assert ended(deployment.id).status == "healthy"
