@@ -13,10 +13,11 @@ site::root() {
 	return 1
 }
 
-# site::configure BUILD_DIR DIR: writes .rustploy/site.json and the web process that serves it.
-#   No dot files, except below /.well-known; 404.html for what is missing; 200.html instead, for single-page apps.
+# site::configure BUILD_DIR DIR [PAGE]: writes .rustploy/site.json and the web process that serves it.
+#   No dot files, except below /.well-known; /about is about.html where there is no file of that name; 404.html for what is
+#   missing; PAGE instead, or 200.html, for single-page apps.
 site::configure() {
-	local build=$1 root=$1 json
+	local build=$1 root=$1 page=${3-} json
 	if [[ $2 != . ]]; then root=$1/$2; fi
 	local hidden="\".*\", \"$build/Procfile\", \"$build/rustploy.yaml\"" routes='' fallback='' errors=''
 	if [[ -d $root/.well-known && ! -L $root/.well-known ]]; then
@@ -24,8 +25,12 @@ site::configure() {
           {"handler": "rewrite", "strip_path_prefix": "/.well-known"},
           {"handler": "file_server", "root": "'$root'/.well-known"}]},'
 	fi
-	if [[ -f $root/200.html ]]; then
-		fallback=', "pass_thru": true}, {"handler": "rewrite", "uri": "/200.html"},
+	routes+='{"match": [{"file": {"root": "'$root'", "try_files": ["{http.request.uri.path}.html"]}, "not": [
+          {"file": {"root": "'$root'", "try_files": ["{http.request.uri.path}", "{http.request.uri.path}/index.html"]}}]}],
+        "handle": [{"handler": "rewrite", "uri": "{http.matchers.file.relative}"}]},'
+	if [[ -z $page && -f $root/200.html ]]; then page=200.html; fi
+	if [[ -n $page ]]; then
+		fallback=', "pass_thru": true}, {"handler": "rewrite", "uri": "/'$page'"},
           {"handler": "file_server", "root": "'$root'", "hide": ['$hidden']'
 	elif [[ -f $root/404.html ]]; then
 		errors=', "errors": {"routes": [{"match": [{"expression": "{http.error.status_code} == 404"}], "handle": [

@@ -9,19 +9,32 @@ from typing import Any
 
 Read = Callable[[str], str | None]
 
+#: In the order of buildpacks/node/lib/nodeplan/managers.py; a test compares them.
 LOCKFILES = (
     ("pnpm-lock.yaml", "pnpm"),
     ("yarn.lock", "yarn"),
-    ("package-lock.json", "npm"),
     ("npm-shrinkwrap.json", "npm"),
+    ("package-lock.json", "npm"),
+    ("bun.lock", "bun"),
+    ("bun.lockb", "bun"),
 )
+PACKAGE_MANAGER = re.compile(r"(npm|pnpm|yarn|bun)@v?\d")
 PYTHON_LOCKFILES = (("uv.lock", "uv"), ("poetry.lock", "poetry"), ("Pipfile.lock", "pipenv"))
 #: First match wins: a framework before the library that it is built on.
 NODE_FRAMEWORKS = (
     ("nuxt", "nuxt"),
-    ("@remix-run/serve", "remix"),
     ("@sveltejs/kit", "sveltekit"),
+    ("@remix-run/serve", "remix"),
+    ("@remix-run/react", "remix"),
+    ("@react-router/dev", "react-router"),
     ("astro", "astro"),
+    ("@angular/core", "angular"),
+    ("@solidjs/start", "solidstart"),
+    ("gatsby", "gatsby"),
+    ("@docusaurus/core", "docusaurus"),
+    ("@11ty/eleventy", "eleventy"),
+    ("react-scripts", "create-react-app"),
+    ("@vue/cli-service", "vue-cli"),
     ("@nestjs/core", "nestjs"),
     ("fastify", "fastify"),
     ("koa", "koa"),
@@ -72,12 +85,21 @@ def _python_first(names: Set[str]) -> bool:
 
 def _node(names: Set[str], read: Read) -> dict[str, Any]:
     package = _json_object(read("package.json"))
-    lockfile, manager = next(((file, tool) for file, tool in LOCKFILES if file in names), (None, "npm"))
+    lockfile, manager = _package_manager(package, names)
     dependencies = _keys(package.get("dependencies")) | _keys(package.get("devDependencies"))
     if "next" in dependencies and {"build", "start"} <= _keys(package.get("scripts")):
         return _detection("nextjs", manager, lockfile, "node")
     framework = next((name for dependency, name in NODE_FRAMEWORKS if dependency in dependencies), "node")
     return _detection(framework, manager, lockfile, "node")
+
+
+def _package_manager(package: dict[str, Any], names: Set[str]) -> tuple[str | None, str]:
+    """The lock file and its tool; packageManager decides where it names one."""
+    match = PACKAGE_MANAGER.match(str(package.get("packageManager", "")))
+    volta = package.get("volta") if isinstance(package.get("volta"), dict) else {}
+    asked = match[1] if match else next((tool for tool in ("pnpm", "yarn") if tool in _keys(volta)), None)
+    found = next(((file, tool) for file, tool in LOCKFILES if file in names and asked in (None, tool)), None)
+    return found or (None, asked or "npm")
 
 
 def _python(names: Set[str], read: Read) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What to do with a Node app: the decisions of bin/compile, which an import tells as well."""
