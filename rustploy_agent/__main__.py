@@ -72,8 +72,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     database = commands.add_parser("database", help="the agent's database").add_subparsers(dest="action", required=True)
     database.add_parser("check", help="say whether it is damaged").set_defaults(run=_database_check)
+    _add_rebuild(commands)
     commands.add_parser("doctor", help="check the host and say what to do").set_defaults(run=_doctor)
     return parser
+
+
+def _add_rebuild(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    rebuild = commands.add_parser(
+        "rebuild",
+        help="build what serves anew, for example after an upgrade of Debian (as deployments, one after the other)",
+    )
+    rebuild.add_argument("app", nargs="*", help="these apps (name or id)")
+    rebuild.add_argument("--all", action="store_true", help="all apps")
+    rebuild.add_argument("--list", action="store_true", help="only say which apps need it, and why")
+    rebuild.set_defaults(run=_rebuild)
 
 
 def _become_agent() -> None:
@@ -113,6 +125,14 @@ def _command(name: str) -> Callable[[argparse.Namespace, Settings], int]:
         return status
 
     return run
+
+
+def _rebuild(arguments: argparse.Namespace, settings: Settings) -> int:
+    from rustploy_agent import rebuilding
+    from rustploy_agent.models import open_database
+
+    open_database(settings.paths.database)
+    return rebuilding.rebuild(arguments, settings)
 
 
 def _key_init(_: argparse.Namespace, settings: Settings) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rustploy_agent import build_variables, jobs, manifest, precedence, releases, repository, units
+from rustploy_agent import build_variables, jobs, manifest, precedence, releases, repository, stack, units
 from rustploy_agent.errors import DeploymentFailed, InvalidManifest
 from rustploy_agent.models import App, Slug
 from rustploy_agent.run import Run
@@ -108,7 +108,7 @@ def build_job(run: Run, slug: Slug, buildpack: str | None) -> dict[str, Any]:
             "root": slug.root,
             "timeout_seconds": seconds,
             "kept_slugs": kept,
-            "empty_cache": run.deployment.force_rebuild,
+            "empty_cache": run.deployment.force_rebuild or releases.has_outdated_slugs(run.app),
             **build_variables.for_job(run.app, run.settings.paths),
         },
     }
@@ -159,7 +159,15 @@ def seal(
         "manifest": parsed,
         "needs": built["needs_slugs"],
         "bytes": built["bytes"],
+        "stack": stack.of_host(),
+        "runtimes": _runtimes(built),
     }
     Slug.update(about).where(Slug.id == slug.id).execute()
     sealed: Slug = Slug.get_by_id(slug.id)
     return sealed
+
+
+def _runtimes(built: dict[str, Any]) -> dict[str, str]:
+    """Return the host's interpreters that the slug runs with, also in what it shares of older slugs."""
+    shared = Slug.select(Slug.runtimes).where(Slug.id.in_(built["needs_slugs"]))
+    return stack.runtimes({*built["runtimes"], *(path for slug in shared for path in slug.runtimes)})

@@ -142,6 +142,18 @@ def _key(settings: Settings) -> Trouble:
     return None
 
 
+def _builds(_: Settings) -> Trouble:
+    """As the agent's user, who owns the database."""
+    outdated = process.run(["rustploy-agent", "rebuild", "--list"], seconds=60).splitlines()
+    if not outdated:
+        return None
+    named = ", ".join(line.partition(":")[0] for line in outdated)
+    return (
+        f"built for another Debian or interpreter: {named}",
+        "rustploy-agent rebuild --all; before that a restart may fail: operations.md, From Debian 12 to 13",
+    )
+
+
 def _limits(_: Settings) -> Trouble:
     try:
         found = (CONTROL_GROUPS / "cgroup.controllers").read_text().split()
@@ -251,6 +263,7 @@ CHECKS: dict[str, Callable[[Settings], Trouble]] = {
     "key of secrets": _key,
     "disk space": _disk,
     "limits of apps": _limits,
+    "builds of apps": _builds,
     "git": _git,
     "API port": _port,
     "ingress": _ingress,

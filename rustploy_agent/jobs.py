@@ -170,6 +170,7 @@ def _built_fields(fields: Fields) -> dict[str, Any]:
         "release": fields.optional("release", _text, ""),
         "bytes": fields.optional("bytes", integer(0, 2**50), 0),
         "needs_slugs": fields.optional("needs_slugs", _texts, none),
+        "runtimes": fields.optional("runtimes", _texts, none),
     }
 
 

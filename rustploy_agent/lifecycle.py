@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from threading import Event
 
-from rustploy_agent import activation, apps, instances, readiness, routes
+from rustploy_agent import activation, apps, instances, readiness, routes, stack
 from rustploy_agent.clock import now_ms
 from rustploy_agent.core import Core
 from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed
@@ -21,6 +21,7 @@ def start(app: App, core: Core) -> App:
     """Answers when it is healthy; one that does not get so is stopped again."""
     with core.worker.hold(app.id, HOLD_SECONDS) as interrupted:
         run, release = _active(app, core, interrupted)
+        _refuse_outdated(release)
         slot = str(run.app.active_slot)
         try:
             activation.launch(run, release, slot)
@@ -57,6 +58,7 @@ def restart(app: App, core: Core) -> App:
         run, release = _active(app, core, interrupted)
         if run.app.stopped:
             raise Conflict("the app is stopped; start it", code="app_stopped")
+        _refuse_outdated(release)
         try:
             activation.relaunch(run, release, str(run.app.active_slot))
         except DeploymentFailed as error:
@@ -69,6 +71,15 @@ def _active(app: App, core: Core, interrupted: Event) -> tuple[Run, Release]:
     if release is None:
         raise Conflict("the app has no release yet; deploy it", code="no_release")
     return run, release
+
+
+def _refuse_outdated(release: Release) -> None:
+    """What runs goes on; started again it would not, because its interpreter has another version now."""
+    if stack.changed_runtimes(release.slug):
+        raise Conflict(
+            f"it would not start any more: {stack.difference(release.slug)}; deploy the app, which builds it anew",
+            code="release_outdated",
+        )
 
 
 def situation(app: App, core: Core, interrupted: Event) -> tuple[Run, Release | None]:

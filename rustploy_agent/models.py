@@ -149,10 +149,7 @@ class Deployment(Model):
 
 
 class Slug(Model):
-    """The output of one build; `processes` maps process type to command, `manifest` is its commit's rustploy.yaml.
-
-    `needs`: ids of older slugs of the app that it links to (packages, a runtime); they stay as long as it does.
-    """
+    """The output of one build: commands by process type, its commit's rustploy.yaml, older slugs that it links to."""
 
     id = peewee.TextField(primary_key=True, default=new_id)
     app = peewee.ForeignKeyField(App, on_delete="CASCADE")
@@ -166,6 +163,8 @@ class Slug(Model):
     processes = JSONField(default=dict)
     manifest = JSONField(null=True)
     needs = JSONField(default=list)
+    stack = peewee.TextField(default="")
+    runtimes = JSONField(default=dict)
     bytes = peewee.IntegerField(default=0)
     state = peewee.TextField(default="building")
     created_at_unix_ms = peewee.IntegerField(default=now_ms)

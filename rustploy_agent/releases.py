@@ -9,7 +9,7 @@ from typing import Any
 
 from peewee import fn
 
-from rustploy_agent import environment, precedence
+from rustploy_agent import environment, precedence, stack
 from rustploy_agent.clock import new_id, now_ms
 from rustploy_agent.config import Paths, Settings
 from rustploy_agent.errors import Conflict, NotFound
@@ -62,13 +62,24 @@ def reusable_slugs(app: App, build_mode: str, build_variables: str = "") -> dict
         .order_by(Slug.created_at_unix_ms)
     )
     return {
-        slug.commit_sha: slug for slug in rows if precedence.build_root(app.build, slug.manifest) in (None, slug.root)
+        slug.commit_sha: slug
+        for slug in rows
+        if stack.fits(slug) and precedence.build_root(app.build, slug.manifest) in (None, slug.root)
     }
 
 
 def finished_slugs(app: App) -> list[str]:
-    rows = Slug.select(Slug.id).where(Slug.app == app, Slug.state == "ready").order_by(Slug.created_at_unix_ms)
-    return [slug.id for slug in rows]
+    """Return those whose files a new build may share: they were built for this host as it is now."""
+    return [slug.id for slug in _finished(app) if stack.fits(slug)]
+
+
+def has_outdated_slugs(app: App) -> bool:
+    """Say whether the build cache may hold what was made for another Debian or interpreter."""
+    return not all(map(stack.fits, _finished(app)))
+
+
+def _finished(app: App) -> list[Slug]:
+    return list(Slug.select().where(Slug.app == app, Slug.state == "ready").order_by(Slug.created_at_unix_ms))
 
 
 def make_release(app: App, slug: Slug, health: dict[str, Any], release_command: str | None, paths: Paths) -> Release:
@@ -105,6 +116,12 @@ def rollback_target(app: App, release_of: str | None = None) -> Release:
         target = healthy.where(Release.version < current.version).order_by(Release.version.desc()).first()
         if target is None:
             raise Conflict("there is no healthy release before the current one", code="no_rollback_target")
+    if not stack.fits(target.slug):
+        raise Conflict(
+            f"release v{target.version} cannot run here any more: {stack.difference(target.slug)}; "
+            f"deploy its commit instead, which builds it anew: commit_sha {target.commit_sha}",
+            code="release_outdated",
+        )
     return target
 
 

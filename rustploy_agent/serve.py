@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from systemd.daemon import listen_fds, notify
 
-from rustploy_agent import ballast, damage, environment, listening, spool, webhooks
+from rustploy_agent import ballast, damage, environment, listening, spool, stack, webhooks
 from rustploy_agent.api import create_app
 from rustploy_agent.api.resource import LARGEST_BODY
 from rustploy_agent.config import Settings
@@ -32,6 +32,7 @@ def serve(settings: Settings) -> NoReturn:
     open_database(settings.paths.database)
     _seal_environments(settings)
     core = compose(settings)
+    stack.adopt()
     settle(settings, core.systemd, core.applier)
     ballast.lay(settings.paths)
     core.routing.update()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from flask import Response, g
 
-from rustploy_agent import activation, apps, desired, http_probe, instances, precedence, routes, routing
+from rustploy_agent import activation, apps, desired, http_probe, instances, precedence, routes, routing, stack
 from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner, intended_id
 from rustploy_agent.api.paging import page, remembered
@@ -77,6 +77,7 @@ def full_view(app: App) -> dict[str, Any]:
         "active_slot": app.active_slot,
         "active_deployment_id": active.id if active else None,
         "active_release": _release_view(release) if release else None,
+        "rebuild_needed": stack.rebuild_needed(app),
         "limits": vars(desired.limits_of(app, core().settings)),
         "ingress": vars(routing.limits_of(app, core().settings)),
         "maintenance": app.maintenance,

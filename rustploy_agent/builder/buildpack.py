@@ -106,7 +106,15 @@ def build(
     size = disk_usage(top or checkout)
     log.line(f"built: {size // 1024} KiB")
     needs = needed_slugs(checkout, kept_slugs)
-    return {"procfile": procfile_of(checkout), "release": release, "bytes": size, "needs_slugs": needs}
+    used = {"needs_slugs": needs, "runtimes": host_runtimes(name, checkout)}
+    return {"procfile": procfile_of(checkout), "release": release, "bytes": size} | used
+
+
+def host_runtimes(name: str, checkout: str) -> list[str]:
+    """Return the paths of the host's interpreters that the slug runs with; it may also bring its own."""
+    python = os.path.realpath(f"{checkout}/.venv/bin/python").startswith("/usr/bin/python3")
+    node = name == "node" and not os.path.lexists(f"{checkout}/.node")
+    return ["/usr/bin/python3"] * python + ["/usr/bin/node"] * node
 
 
 def needed_slugs(checkout: str, kept_slugs: tuple[str, ...]) -> list[str]:

@@ -23,6 +23,7 @@ from rustploy_agent.migrations import (
     m0012_build_variables,
     m0013_build_root,
     m0014_pushed_commit,
+    m0015_stack,
 )
 
 STEPS = (
@@ -40,6 +41,7 @@ STEPS = (
     m0012_build_variables.SQL,
     m0013_build_root.SQL,
     m0014_pushed_commit.SQL,
+    m0015_stack.SQL,
 )
 
 

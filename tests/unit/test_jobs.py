@@ -48,6 +48,7 @@ def test_good_results_arrive(tmp_path: Path, accounts: None) -> None:
         "release": "",
         "bytes": 1,
         "needs_slugs": [],
+        "runtimes": [],
     }
 
 

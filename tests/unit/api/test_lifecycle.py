@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rustploy_agent.core import Core
-from rustploy_agent.models import App
+from rustploy_agent.models import App, Slug
 from rustploy_agent.settle import settle
 from tests.unit.api.conftest import Client
 from tests.unit.caddy import Caddy
@@ -65,6 +65,38 @@ def test_a_restart_starts_the_same_release_anew(deployer: Client, deployed: str,
     assert shown["active_release"]["version"] == 1 and ("restart", UNIT) in manager.calls
     deployer("POST", f"/apps/{deployed}/stop")
     assert deployer.code("POST", f"/apps/{deployed}/restart") == (409, "app_stopped")
+
+
+@pytest.mark.parametrize("what", ["start", "restart"])
+def test_what_its_interpreter_cannot_start_any_more_is_left_as_it_is(
+    deployer: Client, deployed: str, manager: Manager, what: str
+) -> None:
+    """Else a restart after an upgrade of Debian ends an app that ran, and it does not come back."""
+    Slug.update(runtimes={"/usr/bin/python3": "2.7"}).execute()
+    begun = len(manager.calls)
+    assert deployer.code("POST", f"/apps/{deployed}/{what}") == (409, "release_outdated")
+    assert UNIT in manager.running()
+    assert not any(name == UNIT for verb, name in manager.calls[begun:])
+    assert "python3 2.7" in deployer("GET", f"/apps/{deployed}").get_json()["rebuild_needed"]
+
+
+def test_another_debian_alone_is_said_and_keeps_nothing_from_starting(deployer: Client, deployed: str) -> None:
+    assert deployer("GET", f"/apps/{deployed}").get_json()["rebuild_needed"] is None
+    Slug.update(stack="debian-1").execute()
+    shown = deployer("POST", f"/apps/{deployed}/restart").get_json()
+    assert "debian-1" in shown["rebuild_needed"]
+
+
+def test_the_same_commit_is_built_anew_after_an_upgrade_of_debian(
+    admin: Client, deployed: str, manager: Manager
+) -> None:
+    """Else the slug of the old system is used again, and does not start."""
+    Slug.update(stack="debian-1").execute()
+    queued = admin("POST", f"/apps/{deployed}/deployments").get_json()
+    assert ended(queued["deployment_id"]).status == "healthy"
+    build = manager.jobs[-1]["build"]
+    assert (build["empty_cache"], build["kept_slugs"]) == (True, [])
+    assert admin("GET", f"/apps/{deployed}").get_json()["rebuild_needed"] is None
 
 
 @pytest.mark.parametrize("what", ["start", "restart", "scale"])
