@@ -45,6 +45,11 @@ class Caller:
     user: str | None = None
     expires_at_unix_ms: int | None = None
 
+    @property
+    def holder(self) -> str:
+        """Whose share of places it has: all personal tokens and sessions of a person are one."""
+        return f"user:{self.user}" if self.user is not None else f"{self.kind}:{self.id}"
+
     def may(self, scope: str) -> bool:
         return any(SCOPES.index(held) >= SCOPES.index(scope) for held in self.scopes)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from rustploy_agent.errors import AgentError
 from rustploy_agent.fields import Fields, boolean, integer, one_of, text
@@ -21,7 +21,6 @@ CONFIG_FILE = Path("/etc/rustploy/agent.yaml")
 MIB = 1024 * 1024
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 KNOWN_SCHEMES = ("https", "ssh", "http", "file")
-T = TypeVar("T")
 
 
 class ConfigError(AgentError):
@@ -135,6 +134,8 @@ class Settings:
     listen_port: int
     threads: int
     streams: int
+    waiting: int
+    connections: int
     concurrency: int
     attempts: int
     standby_minutes: int
@@ -168,8 +169,7 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
     settings = Settings(
         listen_address=listen.optional("address", _address, "127.0.0.1"),
         listen_port=listen.optional("port", integer(1, 65535), 8080),
-        threads=listen.optional("threads", integer(4, 512), 16),
-        streams=listen.optional("streams", integer(0, 512), 64),
+        **_capacity(listen),
         concurrency=deployments.optional("concurrency", integer(1, 32), 2),
         attempts=deployments.optional("attempts", integer(1, 10), 3),
         standby_minutes=deployments.optional("standby_minutes", integer(0, 60), 10),
@@ -216,6 +216,11 @@ def _history(fields: Fields) -> History:
     return History(
         keep=fields.optional("keep", integer(10, 10_000), 200), days=fields.optional("days", integer(1, 3650), 30)
     )
+
+
+def _capacity(listen: Fields) -> dict[str, Any]:
+    ranges = {"threads": (4, 512, 16), "streams": (0, 512, 64), "waiting": (0, 512, 64), "connections": (16, 2000, 400)}
+    return {key: listen.optional(key, integer(least, most), usual) for key, (least, most, usual) in ranges.items()}
 
 
 def _ingress(fields: Fields) -> Ingress:

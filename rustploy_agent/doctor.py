@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from rustploy_agent import damage, listening, process, sockets, space, units
+from rustploy_agent import damage, descriptors, listening, process, sockets, space, units
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
 
@@ -247,6 +247,20 @@ def _caddy(_: Settings) -> Trouble:
     return None
 
 
+def _descriptors(_: Settings) -> Trouble:
+    shown = process.run(["systemctl", "show", "--property=MainPID", "--value", units.AGENT], seconds=10).strip()
+    if shown == "0":
+        return None  # it does not run, which is another check's trouble
+    used, most = descriptors.of_process(int(shown))
+    if used < most - descriptors.KEPT:
+        return None
+    return (
+        f"{used} of {most} are used, and the agent refuses connections",
+        f"ls -l /proc/{shown}/fd shows for what; systemctl restart {units.AGENT} ends what leaked,"
+        " a smaller listen.connections in agent.yaml what clients hold",
+    )
+
+
 def _user(_: Settings) -> Trouble:
     return None if os.geteuid() == 0 else ("not run as root", "run it as root: rustploy-agent doctor")
 
@@ -266,6 +280,7 @@ CHECKS: dict[str, Callable[[Settings], Trouble]] = {
     "builds of apps": _builds,
     "git": _git,
     "API port": _port,
+    "file descriptors": _descriptors,
     "ingress": _ingress,
     "Caddy's admin API": _caddy,
 }

@@ -8,29 +8,32 @@ from collections.abc import Callable
 
 from rustploy_agent import events
 from rustploy_agent.models import OPEN, Deployment
+from rustploy_agent.shares import Holder, Places
 
 #: So often somebody who waits looks whether the one it waits for is still there.
 LOOK_SECONDS = 1.0
+#: One caller may have this part of the places.
+PART = 4
 
 
 class Ends:
-    """`places`: how many may wait at the same time."""
+    """`most`: how many may wait at the same time."""
 
-    def __init__(self, places: int) -> None:
-        self._places = threading.BoundedSemaphore(places)
+    def __init__(self, most: int) -> None:
+        self._places = Places(most, PART)
         self._changed = threading.Condition()
         self._ends = 0
         events.deployment_finished.connect(self._note)
 
-    def wait(self, deployment_id: str, seconds: float, gone: Callable[[], bool]) -> bool:
-        """False at once when all places are taken; else after the end, the time, or when nobody listens any more."""
-        if not self._places.acquire(blocking=False):
+    def wait(self, deployment_id: str, seconds: float, gone: Callable[[], bool], holder: Holder) -> bool:
+        """False at once when there is no place; else after the end, the time, or when nobody listens any more."""
+        if self._places.take(holder) is not None:
             return False
         try:
             self._wait(deployment_id, time.monotonic() + seconds, gone)
             return True
         finally:
-            self._places.release()
+            self._places.free(holder)
 
     def _wait(self, deployment_id: str, deadline: float, gone: Callable[[], bool]) -> None:
         seen = -1

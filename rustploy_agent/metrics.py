@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rustploy_agent import __version__, events
@@ -61,6 +61,8 @@ class Metrics:
         self._steps = Histogram(STEP_SECONDS)
         self._deployments = Histogram(STEP_SECONDS)
         self._begun: dict[str, tuple[str, int, float]] = {}
+        #: By door, the connections that are open and those that were ended; there is none without a server.
+        self.connections: Callable[[], dict[str, tuple[int, int]]] = dict
         events.step_started.connect(self._step_started)
         events.deployment_finished.connect(self._finished)
 
@@ -97,6 +99,20 @@ class Metrics:
         yield self._deployments.family(
             "rustploy_deployment_seconds", "Deployments from request to end.", ("kind", "outcome")
         )
+        yield from self._doors()
+
+    def _doors(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily
+
+        found = self.connections()
+        ended = CounterMetricFamily(
+            "rustploy_connections_ended", "Connections ended because they were too many or too slow.", labels=("door",)
+        )
+        for door, (_, count) in found.items():
+            ended.add_metric((door,), count)
+        opened = [((door,), float(count)) for door, (count, _) in found.items()]
+        yield gauge("rustploy_connections", "Connections to the API that are open.", ("door",), opened)
+        yield ended
 
 
 def gauge(name: str, text: str, labels: Labels, values: Iterable[tuple[Labels, float]]) -> Any:

@@ -37,8 +37,10 @@ def serve(settings: Settings) -> NoReturn:
     ballast.lay(settings.paths)
     core.routing.update()
     channel = spool.channel_class(LARGEST_BODY, webhooks.may_be_large)
-    # A stream keeps its thread as long as it lasts; the others are for the rest.
-    server = Server(create_app(core), sockets, settings.threads + settings.streams, channel)
+    # Who reads a stream or waits for a deployment keeps a thread so long; the others are for the rest.
+    threads = settings.threads + settings.streams + settings.waiting
+    server = Server(create_app(core), sockets, threads, channel, settings.connections)
+    core.metrics.connections = server.connections
     end = functools.partial(_end, core, server)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end, name="drain", daemon=True).start())
     server.wake_on_signals()

@@ -12,13 +12,17 @@ from typing import Any
 
 from flask import Flask
 from waitress import wasyncore
-from waitress.server import BaseWSGIServer, create_server
+from waitress.adjustments import Adjustments
 from waitress.task import ThreadedTaskDispatcher
 
+from rustploy_agent import descriptors
+from rustploy_agent.doors import ROOTS, IngressDoor, TcpDoor
 from rustploy_agent.refusals import Channel
 
-#: Waitress looks for idle connections so often, while there are any: each look wakes the process.
-MAINTENANCE_SECONDS = 30
+#: Connections that each door takes, unless the settings say otherwise.
+CONNECTIONS = 400
+#: A connection may need this many descriptors: its own, and one each for a body and an answer that lie in a file.
+DESCRIPTORS_EACH = 3
 FIRST_THREADS = 4
 #: How long an agent that ends waits for requests under way, and for those that were accepted but not read.
 DRAIN_SECONDS, UNREAD_SECONDS = 3, 0.1
@@ -53,37 +57,56 @@ class Threads(ThreadedTaskDispatcher):  # type: ignore[misc]
 
 class Server:
     def __init__(
-        self, app: Flask, sockets: list[socket.socket], threads: int, channel: type[Channel] = Channel
+        self,
+        app: Flask,
+        sockets: list[socket.socket],
+        threads: int,
+        channel: type[Channel] = Channel,
+        connections: int = CONNECTIONS,
     ) -> None:
-        """Forwarding headers stay: nothing trusts them, only they tell the bootstrap rule of a proxy."""
+        """`connections`: of each door. There are fewer where this process may have too few descriptors for so many.
+
+        Forwarding headers stay: nothing trusts them, only they tell the bootstrap rule of a proxy.
+        """
         self._map: dict[int, Any] = {}
         self._ending, self._pulling = False, threading.Lock()
-        adjustments = {
-            "threads": threads,
-            "connection_limit": 1000,
-            "ident": None,
-            "clear_untrusted_proxy_headers": False,
-            "channel_request_lookahead": 1,
-            "outbuf_high_watermark": 1 << 20,
-            "max_request_body_size": 32 << 20,
-            "max_request_header_size": 64 << 10,
-            "cleanup_interval": MAINTENANCE_SECONDS,
-        }
+        adjustments = Adjustments(
+            threads=threads,
+            listen="127.0.0.1:0",  # not used, for the sockets are here
+            ident=None,
+            clear_untrusted_proxy_headers=False,
+            channel_request_lookahead=1,
+            outbuf_high_watermark=1 << 20,
+            max_request_body_size=32 << 20,
+            max_request_header_size=64 << 10,
+        )
+        adjustments.socket_options = SOCKET_OPTIONS
         dispatcher = Threads(threads)
-        # Waitress takes one kind of sockets at a time; the threads are the same.
-        for unix in (False, True):
-            alike = [one for one in sockets if (one.family == socket.AF_UNIX) == unix]
-            if alike:
-                create_server(app, map=self._map, sockets=alike, _dispatcher=dispatcher, **adjustments)
-        self._doors = self._found_doors()
-        for door in self._doors:
-            door.channel_class = channel
-            door.adj.socket_options = SOCKET_OPTIONS
+        possible = (descriptors.most() - descriptors.KEPT) // (DESCRIPTORS_EACH * len(sockets)) - ROOTS
+        self._doors = []
+        for one in sockets:
+            door = (IngressDoor if one.family == socket.AF_UNIX else TcpDoor)(
+                app,
+                self._map,
+                _sock=one,
+                dispatcher=dispatcher,
+                adj=adjustments,
+                bind_socket=False,
+                sockinfo=(one.family, one.type, one.proto, one.getsockname()),
+            )
+            door.channel_class, door.most = channel, max(1, min(connections, possible))
+            self._doors.append(door)
 
     def run(self) -> None:
-        """Until `close`. Waitress's own loop would wake for its maintenance without any connection to maintain."""
+        """Until `close`. Waitress's own loop would wake for its maintenance without any connection to maintain.
+
+        By poll(2), since select(2) takes no descriptor beyond 1023.
+        """
         while not self._ending:
-            wasyncore.poll(MAINTENANCE_SECONDS if self._channels() else None, self._map)
+            pauses = [pause for door in self._doors if (pause := door.pause()) is not None]
+            wasyncore.poll2(min(pauses, default=None), self._map)
+            for door in self._doors:
+                door.look()
         with self._pulling:
             wasyncore.close_all(self._map)
 
@@ -116,8 +139,13 @@ class Server:
     def close(self) -> None:
         self._in_loop(lambda: None, ending=True)
 
-    def _found_doors(self) -> list[Any]:
-        return [one for one in self._map.values() if isinstance(one, BaseWSGIServer)]
+    def connections(self) -> dict[str, tuple[int, int]]:
+        """By door: how many are open, and how many were ended because they were too many or too slow."""
+        found = {"tcp": (0, 0), "ingress": (0, 0)}
+        for door in self._doors:
+            now, ended = found[door.name]
+            found[door.name] = (now + len(door.active_channels), ended + door.ended)
+        return found
 
     def _in_loop(self, action: Callable[[], None], *, ending: bool = False) -> None:
         """At its next turn, which is now; never, once it has ended.

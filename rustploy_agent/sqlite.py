@@ -21,6 +21,11 @@ MOST_IDLE = 4
 TURN_SECONDS = 10
 
 
+def is_busy(error: Exception) -> bool:
+    """Whether somebody else held the database for longer than this thread waits for its turn."""
+    return isinstance(error, peewee.OperationalError) and "locked" in str(error)
+
+
 class Database(peewee.SqliteDatabase):  # type: ignore[misc]
     """A thread has a connection from its first query until `close`, which leaves it to the next thread.
 

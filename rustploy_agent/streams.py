@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rustploy_agent import events, history, instances, journal, units
-from rustploy_agent.errors import Unavailable
+from rustploy_agent.errors import TooManyRequests, Unavailable
 from rustploy_agent.models import App, Deployment, Slot, database
+from rustploy_agent.shares import Holder, Lack, Places
 
 log = logging.getLogger(__name__)
 #: Lines and characters that one event holds at most.
@@ -25,6 +26,9 @@ LOOK_SECONDS = 2
 #: Lines that come in a burst are sent together.
 GATHER_SECONDS = 0.05
 UNDER_WAY = ("deploying", "retrying")
+#: One caller may have this part of the places.
+PART = 4
+RETRY_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ def active_deployment(app: App) -> str | None:
 class Stream:
     """One reader's place. `look`: something other than lines may have changed, so rights are to be checked again."""
 
-    def __init__(self, streams: Streams, app: App, tail: int, gone: Callable[[], bool]) -> None:
-        self.app, self._tail, self.gone = app, tail, gone
+    def __init__(self, streams: Streams, app: App, tail: int, gone: Callable[[], bool], holder: Holder) -> None:
+        self.app, self._tail, self.gone, self.holder = app, tail, gone, holder
         self._streams, self._woken = streams, threading.Event()
         self.look, self.ended = True, False
         self._selection: journal.Selection | None = None
@@ -133,7 +137,7 @@ class Stream:
 
 class Streams:
     def __init__(self, most: int) -> None:
-        self._most = most
+        self._places = Places(most, PART)
         self._lock, self._reading = threading.Lock(), threading.Lock()
         self._open: set[Stream] = set()
         self._log: journal.Log | None = None
@@ -145,16 +149,13 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open)
 
-    def open(self, app: App, tail: int, gone: Callable[[], bool]) -> Stream:
+    def open(self, app: App, tail: int, gone: Callable[[], bool], caller: str) -> Stream:
+        holder = Holder(caller, app.id)
+        self._take_place(holder)
         with self._lock:
-            if len(self._open) >= self._most:
-                raise Unavailable(
-                    f"{self._most} log streams are open, as many as listen.streams allows; try again in a while",
-                    code="too_many_streams",
-                )
             if self._signal is None:
                 self._signal = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            stream = Stream(self, app, tail, gone)
+            stream = Stream(self, app, tail, gone, holder)
             self._open.add(stream)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="streams", daemon=True)
@@ -162,9 +163,27 @@ class Streams:
         self.rearm()
         return stream
 
+    def _take_place(self, holder: Holder) -> None:
+        lack = self._places.take(holder)
+        if lack is Lack.ALL:
+            raise Unavailable(
+                f"{self._places.most} log streams are open, as many as listen.streams allows; try again in a while",
+                code="too_many_streams",
+            )
+        if lack is not None:
+            raise TooManyRequests(
+                f"this {lack.value} has {self._places.of[lack]} log streams open, as many as one may have"
+                f" of the {self._places.most} of listen.streams; close one first",
+                retry_after=RETRY_SECONDS,
+                code="too_many_streams",
+            )
+
     def close(self, stream: Stream) -> None:
         with self._lock:
-            self._open.discard(stream)
+            if stream not in self._open:
+                return
+            self._open.remove(stream)
+        self._places.free(stream.holder)
         self.rearm()
 
     def end(self) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from rustploy_agent import descriptors
 from rustploy_agent.bus import Bus, is_glib, translated
 from rustploy_agent.errors import SystemdError, SystemdUnavailable
 
@@ -281,6 +282,9 @@ class Systemd:
 
     @staticmethod
     def _translated(call: Callable[[], T], what: str) -> T:
+        if descriptors.exhausted():  # GLib would end the process
+            few = "the agent has nearly no file descriptors left; rustploy-agent doctor says more"
+            raise SystemdUnavailable(f"systemd was not asked {what}: {few}", unsent=True)
         try:
             return call()
         except Exception as error:

@@ -12,7 +12,7 @@ from rustploy_agent import activation, apps, desired, http_probe, instances, pre
 from rustploy_agent.api import trail
 from rustploy_agent.api.calls import Manner, intended_id
 from rustploy_agent.api.paging import page, remembered
-from rustploy_agent.api.resource import Resource, body, complete, core
+from rustploy_agent.api.resource import Resource, body, complete, core, slow_request
 from rustploy_agent.clock import now_ms
 from rustploy_agent.errors import InvalidRequest
 from rustploy_agent.fields import Fields, boolean, integer, text
@@ -119,7 +119,7 @@ def create_app() -> tuple[dict[str, Any], int]:
     name = fields.required("name", app_name, "")
     complete(fields)
     c = core()
-    with c.slow_request():
+    with slow_request():
         app = apps.create(name, c.settings, c.systemd, c.applier, intended_id())
     c.routing.update()
     trail.concerns(app)
@@ -178,8 +178,9 @@ def _changed(old: dict[str, T], wanted: dict[str, T | None]) -> dict[str, T]:
 @resource.route("/apps/<app_id>", methods=["DELETE"], scope="admin")
 def delete_app(app_id: str) -> tuple[str, int]:
     c = core()
-    with c.slow_request():
-        apps.delete(apps.find(app_id, leaving=True), c.settings, c.systemd, c.applier, c.worker)
+    app = apps.find(app_id, leaving=True)
+    with slow_request(app.id):
+        apps.delete(app, c.settings, c.systemd, c.applier, c.worker)
     c.routing.update()
     return "", 204
 
@@ -188,7 +189,7 @@ def delete_app(app_id: str) -> tuple[str, int]:
 def import_app() -> tuple[dict[str, Any], int]:
     c = core()
     request = _import_request(body())
-    with c.slow_request():
+    with slow_request():
         app = apps.import_repository(request, c.settings, c.systemd, c.applier, c.worker, g.caller.apps, intended_id())
     c.routing.update()
     trail.concerns(app)

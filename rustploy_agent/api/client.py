@@ -16,15 +16,9 @@ UNKNOWN = "unknown"
 def client() -> str:
     """What failed logins are counted by and a session is bound to: an address, of IPv6 its /64, or `uid N`."""
     try:
-        user = _user()
-        address = ipaddress.ip_address(request.remote_addr or "")
+        return peers.named(request.remote_addr or "", _user())
     except (peers.Unknown, ValueError):
         return UNKNOWN
-    if user is not None:
-        return f"uid {user}"
-    if isinstance(address, ipaddress.IPv6Address) and not address.ipv4_mapped:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
 
 
 def bound_client() -> str | None:

@@ -10,13 +10,15 @@ from peewee import DatabaseError, IntegrityError, OperationalError
 from werkzeug.exceptions import HTTPException
 
 from rustploy_agent import apps, damage
-from rustploy_agent.errors import AgentError, InProgress, TooManyRequests
+from rustploy_agent.errors import AgentError, InProgress, TooManyRequests, Unavailable
+from rustploy_agent.sqlite import is_busy
 
 log = logging.getLogger(__name__)
 SENTENCES = {
     404: "there is no such path; GET /api/v1/docs has all there are",
     413: "the body is larger than any that this takes",
 }
+BUSY = "the database is in use by others for longer than a request waits; nothing was changed, try again in a while"
 CODES = {
     400: "invalid_request",
     404: "not_found",
@@ -80,6 +82,9 @@ def _internal_error(error: Exception) -> Response:
     if isinstance(error, OperationalError) and "disk I/O error" in str(error):
         log.critical("SQLite cannot read or write its file; the agent ends instead of guessing", exc_info=error)
         os._exit(74)
+    if is_busy(error):
+        log.warning("request %s: the database was not to be had: %s", g.request_id, error)
+        return _agent_error(Unavailable(BUSY, code="database_busy"))
     if isinstance(error, DatabaseError):
         damage.end_if_damaged(error)
     log.error("internal error %s", g.request_id, exc_info=error)

@@ -7,7 +7,7 @@ from typing import Any
 from rustploy_agent import apps, lifecycle, scaling
 from rustploy_agent.api.apps import full_view
 from rustploy_agent.api.calls import Manner
-from rustploy_agent.api.resource import Resource, body, complete, core
+from rustploy_agent.api.resource import Resource, body, complete, core, slow_request
 from rustploy_agent.fields import Fields, integer
 from rustploy_agent.names import process_type
 from rustploy_agent.ports import WEB
@@ -19,21 +19,21 @@ resource = Resource("lifecycle", __name__)
 @resource.route("/apps/<app_id>/start", methods=["POST"], scope="deploy")
 def start_app(app_id: str) -> dict[str, Any]:
     app = apps.find(app_id)
-    with core().slow_request():
+    with slow_request(app.id):
         return full_view(lifecycle.start(app, core()))
 
 
 @resource.route("/apps/<app_id>/stop", methods=["POST"], scope="deploy")
 def stop_app(app_id: str) -> dict[str, Any]:
     app = apps.find(app_id)
-    with core().slow_request():
+    with slow_request(app.id):
         return full_view(lifecycle.stop(app, core()))
 
 
 @resource.route("/apps/<app_id>/restart", methods=["POST"], scope="deploy")
 def restart_app(app_id: str) -> dict[str, Any]:
     app = apps.find(app_id)
-    with core().slow_request():
+    with slow_request(app.id):
         return full_view(lifecycle.restart(app, core()))
 
 
@@ -41,7 +41,7 @@ def restart_app(app_id: str) -> dict[str, Any]:
 def scale_app(app_id: str) -> dict[str, Any]:
     """For `deploy`: whoever deploys a Procfile says how many processes an app has already; limits hold for each."""
     app, numbers = apps.find(app_id), _numbers(body())
-    with core().slow_request():
+    with slow_request(app.id):
         return full_view(scaling.scale(app, numbers, core()))
 
 

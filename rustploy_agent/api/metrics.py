@@ -11,7 +11,7 @@ from flask import Response, g, request
 from rustploy_agent import instances
 from rustploy_agent.api.resource import LOCAL, Resource, core
 from rustploy_agent.metrics import Labels, gauge, written
-from rustploy_agent.models import OPEN, App, Deployment
+from rustploy_agent.models import OPEN, App, Deployment, Process
 
 resource = Resource("metrics", __name__)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -53,18 +53,23 @@ def _labelled(items: Any) -> list[tuple[Labels, float]]:
 
 
 def _processes() -> tuple[list[tuple[Labels, float]], list[tuple[Labels, float]]]:
-    """One question to systemd for all of them."""
-    apps = list(App.select().where(App.active_slot.is_null(False), ~App.deleting))
+    """One query, and one question to systemd, for all of them."""
+    served = App.active_slot.is_null(False) & ~App.deleting
+    processes = list(
+        Process.select(Process, App.name, App.scale, App.active_slot)
+        .join(App)
+        .where(served)
+        .order_by(App.name, Process.type, Process.number)
+    )
     named = {
-        instances.unit(app, process, app.active_slot): (app.name, process.type)
-        for app in apps
-        for process in instances.of(app)
+        instances.unit(process.app, process, process.app.active_slot): (process.app.name, process.type)
+        for process in processes
     }
     states = core().systemd.states(list(named)) if named else {}
     running: dict[Labels, float] = dict.fromkeys(named.values(), 0.0)
     for unit, labels in named.items():
         running[labels] += states[unit].active == "active"
     wanted: dict[Labels, float] = {
-        (app.name, kind): number for app in apps for kind, number in instances.numbers(app).items()
+        (process.app.name, process.type): instances.wanted(process.app.scale, process.type) for process in processes
     }
     return list(running.items()), list(wanted.items())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from flask import Response, jsonify, request
+from flask import Response, g, jsonify, request
 from werkzeug.http import parse_list_header
 
 from rustploy_agent.api import errors
 from rustploy_agent.api.resource import core
 from rustploy_agent.models import Deployment
+from rustploy_agent.shares import Holder
 
 LONGEST_SECONDS = 600
 UNMET = 424
@@ -41,7 +42,9 @@ def answer_at_the_end(accepted: Response) -> Response:
         return accepted
     body: dict[str, Any] = accepted.get_json() or {}
     gone = request.environ.get("waitress.client_disconnected", bool)
-    waited = core().ends.wait(body["deployment_id"], wanted.seconds, gone)
+    app = Deployment.select(Deployment.app).where(Deployment.id == body["deployment_id"]).scalar()
+    holder = Holder(g.caller.holder, app)
+    waited = core().ends.wait(body["deployment_id"], wanted.seconds, gone, holder)
     deployment = Deployment.get_or_none(Deployment.id == body["deployment_id"])
     answer = _answer(deployment, body, wanted) if deployment is not None else accepted
     answer.headers["Vary"] = "Prefer"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from rustploy_agent.core import Core
 from rustploy_agent.errors import Forbidden, InvalidRequest, Unauthorized
 from rustploy_agent.fields import Fields, integer
 from rustploy_agent.models import Session
+from rustploy_agent.shares import Holder
 
 View = TypeVar("View", bound=Callable[..., Any])
 #: For routes that anybody may call, for those that need a session, whoever's it is, and for those whose view looks for
@@ -75,6 +77,11 @@ class Resource(Blueprint):
 def core() -> Core:
     found: Core = current_app.extensions["rustploy"]
     return found
+
+
+def slow_request(app_id: str | None = None) -> AbstractContextManager[None]:
+    """Around what waits for other programs, at the cost of a place of the caller's and, if there is one, the app's."""
+    return core().slow_request(Holder(g.caller.holder, app_id))
 
 
 def authorise(scope: str) -> None:

@@ -32,7 +32,8 @@ def stream_logs(app_id: str) -> Response:
     if request.method == "HEAD":
         return Response(headers=HEADERS, content_type="text/event-stream")
     streams = core().streams
-    stream = streams.open(app, tail, request.environ.get("waitress.client_disconnected", lambda: False))
+    gone = request.environ.get("waitress.client_disconnected", lambda: False)
+    stream = streams.open(app, tail, gone, g.caller.holder)
     try:
         last = EVENT_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
         if last is not None:

@@ -95,7 +95,7 @@ class Deployments:
 
         def answered() -> Response | None:
             answer = self.machine.http(method, path, body, timeout=120)
-            busy = answer.status == 503 and answer.body["error"]["code"] == "busy"
+            busy = answer.status in (429, 503) and answer.body["error"]["code"] in ("busy", "too_many_requests")
             assert not busy or int(answer.headers["Retry-After"]) > 0
             return None if busy else answer
 

@@ -256,9 +256,21 @@ def test_who_may_read_no_longer_is_cut_off(api: Deployments, talking: str) -> No
 def test_streams_leave_the_api_its_threads_and_gone_readers_leave_theirs(api: Deployments, talking: str) -> None:
     """Else sixty-four open pages, or closed ones, are an agent that answers nobody."""
     machine = api.machine
+    quiet = api.import_app("quiet", machine.repositories.create("quiet", talker("one")), build_mode="script")
+    tokens = [_reader(machine) for _ in range(4)]
+    readers = [(talking, tokens[0]), (talking, tokens[1]), (quiet, tokens[2]), (quiet, tokens[3])]
     with contextlib.ExitStack() as stack:
-        open_ = [stack.enter_context(listening(api, talking)) for _ in range(64)]
-        for listener in open_:
+        of_talking = [
+            stack.enter_context(listening(api, talking, token=token)) for _, token in readers[:2] for _ in range(16)
+        ]
+        refused = machine.http("GET", f"/api/v1/apps/{quiet}/logs/stream", token=tokens[0])
+        assert (refused.status, refused.body["error"]["code"]) == (429, "too_many_streams"), "one token takes them all"
+        refused = machine.http("GET", f"/api/v1/apps/{talking}/logs/stream", token=tokens[2])
+        assert (refused.status, refused.body["error"]["code"]) == (429, "too_many_streams"), "one app takes them all"
+        of_quiet = [
+            stack.enter_context(listening(api, app, token=token)) for app, token in readers[2:] for _ in range(16)
+        ]
+        for listener in (*of_talking, *of_quiet):
             listener.wait_for(lambda listener=listener: listener.events)
         begun = time.monotonic()
         assert all(machine.http("GET", "/api/v1/health").status == 200 for _ in range(20))
@@ -266,12 +278,24 @@ def test_streams_leave_the_api_its_threads_and_gone_readers_leave_theirs(api: De
         full = machine.http("GET", f"/api/v1/apps/{talking}/logs/stream")
         assert (full.status, full.body["error"]["code"]) == (503, "too_many_streams")
         api.get(talking, "/say/1")
-        for listener in open_:
+        for listener in of_talking:
             listener.wait_for(lambda listener=listener: listener.saw("line "))
-    machine.wait_for(lambda: not _metrics(machine)["rustploy_log_streams",], 20, "the slots of readers that are gone")
+    _wait_for_no_streams(machine)
     with contextlib.ExitStack() as stack:
-        for _ in range(64):
-            stack.enter_context(listening(api, talking))
+        for app, token in readers:
+            for _ in range(16):
+                stack.enter_context(listening(api, app, token=token))
+    _wait_for_no_streams(machine)
+
+
+def _wait_for_no_streams(machine: Machine) -> None:
+    machine.wait_for(lambda: not _metrics(machine)["rustploy_log_streams",], 20, "the slots of readers that are gone")
+
+
+def _reader(machine: Machine) -> str:
+    made = machine.http("POST", "/api/v1/tokens", {"name": "reader", "scopes": ["read"]}).body
+    machine.secrets.add(made["token"])
+    return str(made["token"])
 
 
 def _metrics(machine: Machine) -> dict[tuple[str, ...], float]:

@@ -8,7 +8,6 @@ import os
 import pwd
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from rustploy_agent.domain_state import DomainStates
 from rustploy_agent.ends import Ends
 from rustploy_agent.resets import Resets
 from rustploy_agent.routing import Routing
+from rustploy_agent.shares import Places
 from rustploy_agent.streams import Streams
 from rustploy_agent.worker import Worker
 from tests.unit.caddy import Caddy
@@ -106,11 +106,11 @@ def core(
     monkeypatch.setattr(activation, "HANDOVER_SECONDS", 0.02)
     door = Door(manager)
     applier = Applier(settings, door)
-    slow = threading.BoundedSemaphore(settings.threads)
+    slow = Places(settings.threads, 2)
     worker = Worker(settings, door, applier)
     streams = Streams(settings.streams)
     routing, resets, states = Routing(settings, ingress), Resets(settings.mail), DomainStates(settings)
-    yield Core(settings, door, applier, worker, slow, routing, resets, states, streams, Ends(2))
+    yield Core(settings, door, applier, worker, slow, routing, resets, states, streams, Ends(8))
     streams.end()
     _leave_no_work(manager)
     worker.stop()

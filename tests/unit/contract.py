@@ -19,11 +19,14 @@ ALWAYS = {
     "400": ["malformed_request"],
     "404": ["not_found"],
     "405": ["method_not_allowed"],
+    "408": ["request_timeout"],
     "413": ["body_too_large"],
     "414": ["uri_too_long"],
+    "429": ["too_many_connections"],
     "431": ["headers_too_large"],
     "500": ["internal_error"],
     "501": ["unsupported_transfer_encoding"],
+    "503": ["too_many_connections", "database_busy"],
 }
 
 

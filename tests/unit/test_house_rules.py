@@ -34,7 +34,7 @@ DOORS = {
     "nacl": {"vault"},
     "prometheus_client": {"metrics"},
     "yaml": {"manifest", "config", "builder.inspection"},
-    "waitress": {"server", "refusals", "spool"},
+    "waitress": {"server", "doors", "refusals", "spool"},
 }
 #: What stands at the bottom, and what knows only the bottom.
 GROUND = {
@@ -43,6 +43,7 @@ GROUND = {
     "limits",
     "names",
     "clock",
+    "descriptors",
     "units",
     "config",
     "files",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sqlite3
+import threading
+from collections.abc import Iterator
 
 import pytest
 from flask import Flask
 
+from rustploy_agent import sqlite
 from rustploy_agent.core import Core
+from rustploy_agent.models import database, rest
 from tests.unit.api.conftest import Client
 from tests.unit.manager import Manager
 
@@ -153,3 +159,42 @@ def test_the_contract_judge_can_fail(api: Flask, core: Core, admin: Client, monk
     monkeypatch.setitem(api.view_functions, "apps.list_apps", lambda: {"items": [{"id": "1"}]})
     with pytest.raises(Exception, match="required property"):
         admin("GET", "/apps")
+
+
+@pytest.mark.parametrize("who", ["another thread", "another process"])
+def test_a_database_that_others_hold_is_a_wait_and_not_a_defect(
+    admin: Client, core: Core, who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a backup that takes its time makes a pipeline fail for good, with a reference that says nothing."""
+    monkeypatch.setattr(sqlite, "TURN_SECONDS", 0.1)
+    with contextlib.ExitStack() as stack:
+        if who == "another process":
+            other = stack.enter_context(contextlib.closing(sqlite3.connect(core.settings.paths.database)))
+            other.execute("BEGIN IMMEDIATE")
+            database.execute_sql("PRAGMA busy_timeout = 50")  # the connection goes from hand to hand
+        else:
+            stack.enter_context(_held_by_a_thread())
+        answer = admin("POST", "/tokens", {"name": "ci", "scopes": ["read"]})
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (503, "database_busy")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "nothing was changed" in answer.get_json()["error"]["message"]
+    database.execute_sql("PRAGMA busy_timeout = 10000")
+    assert admin("POST", "/tokens", {"name": "ci", "scopes": ["read"]}).status_code == 201
+
+
+@contextlib.contextmanager
+def _held_by_a_thread() -> Iterator[None]:
+    began, end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with database.atomic("IMMEDIATE"):
+            began.set()
+            end.wait(20)
+        rest()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert began.wait(10)
+    yield
+    end.set()
+    thread.join(10)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rustploy_agent.core import Core
-from rustploy_agent.models import App, Slug
+from rustploy_agent.models import App, Slug, Token
 from rustploy_agent.settle import settle
+from rustploy_agent.shares import Holder
 from tests.unit.api.conftest import Client
 from tests.unit.caddy import Caddy
 from tests.unit.manager import Manager
@@ -167,3 +170,19 @@ def test_a_wrong_change_of_the_ingress_changes_nothing(admin: Client, blog: str,
     before = admin("GET", f"/apps/{blog}").get_json()
     assert admin.code("PATCH", f"/apps/{blog}", change | {"limits": {"tasks_max": 99}} if change else {})[0] == 400
     assert admin("GET", f"/apps/{blog}").get_json() == before
+
+
+def test_one_caller_does_not_take_all_places_for_slow_requests(
+    deployer: Client, admin: Client, deployed: str, core: Core, token: Callable[..., str]
+) -> None:
+    """Else ten restarts with a deploy token make everybody else's fail."""
+    other = Client(deployer.app, token("deploy"))
+    with contextlib.ExitStack() as stack:
+        caller = Holder(f"token:{Token.get(Token.name == 'deploy token').id}")
+        for _ in range(core.slow.most // 2):
+            stack.enter_context(core.slow_request(caller))
+        answers = {client.code("POST", f"/apps/{deployed}/restart") for client in (deployer,)}
+        assert answers == {(429, "too_many_requests")}
+        assert admin("POST", f"/apps/{deployed}/restart").status_code == 200
+    assert other("POST", f"/apps/{deployed}/restart").status_code == 200
+    assert deployer("POST", f"/apps/{deployed}/restart").status_code == 200

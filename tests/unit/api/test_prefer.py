@@ -11,6 +11,7 @@ from werkzeug.test import TestResponse
 
 from rustploy_agent.core import Core
 from rustploy_agent.models import Deployment
+from rustploy_agent.shares import Holder
 from tests.unit.api.conftest import Client
 from tests.unit.manager import Manager
 from tests.unit.waiting import until
@@ -94,14 +95,15 @@ def test_superseded_and_cancelled_deployments_let_go_at_once(deployer: Client, b
 
 def test_more_than_there_are_places_for_are_answered_at_once(deployer: Client, core: Core, blog: str) -> None:
     """Else a pipeline that waits for everything takes all threads, and nobody can even cancel."""
-    assert [core.ends._places.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+    others = [Holder(f"token:{number // 2}", str(number // 4)) for number in range(8)]
+    assert [core.ends._places.take(holder) for holder in others] == [None] * 8
     before = time.monotonic()
     answer = post(deployer, "wait=60")
     assert time.monotonic() - before < 30
     assert answer.status_code == 202
     assert "Preference-Applied" not in answer.headers
-    for _ in range(2):
-        core.ends._places.release()
+    for holder in others:
+        core.ends._places.free(holder)
 
 
 def test_who_is_gone_is_not_waited_for(deployer: Client, core: Core, blog: str) -> None:
@@ -109,8 +111,7 @@ def test_who_is_gone_is_not_waited_for(deployer: Client, core: Core, blog: str) 
     before = time.monotonic()
     post(deployer, "wait=600", environ_overrides={"waitress.client_disconnected": lambda: True})
     assert time.monotonic() - before < 30
-    assert core.ends._places.acquire(blocking=False)
-    core.ends._places.release()
+    assert core.ends._places._all == 0
 
 
 @pytest.mark.parametrize("asked", ["601", "9" * 5000])

@@ -15,6 +15,7 @@ from rustploy_agent.core import Core
 from rustploy_agent.journal import Log, Selection, Watch
 from rustploy_agent.loglines import CUT
 from rustploy_agent.models import App, Deployment, Slot, Token
+from rustploy_agent.shares import Holder, Places
 from tests.unit import contract
 from tests.unit.api.conftest import Client
 from tests.unit.journald import Journal
@@ -356,11 +357,31 @@ def test_an_agent_that_stops_ends_all(read: Read, serving: Deployment, core: Cor
 
 
 def test_no_more_than_the_settings_allow(read: Read, serving: Deployment, core: Core) -> None:
-    core.streams._most = 2
-    first, _ = read(), read()
+    core.streams._places = Places(4, 1)
+    for number in range(3):
+        core.streams._places.take(Holder("token:another", f"app {number}"))
+    first = read()
     full = read()
     assert full.answer.status_code == 503 and full.answer.get_json()["error"]["code"] == "too_many_streams"
     assert int(full.answer.headers["Retry-After"]) > 0
+    first.close()
+    assert read().answer.status_code == 200
+
+
+def test_one_caller_and_one_app_get_a_share(
+    read: Read, serving: Deployment, core: Core, token: Callable[..., str]
+) -> None:
+    """Else a token that may read the log of one app takes all streams, and nobody can watch a deployment."""
+    core.streams._places = Places(4, 4)
+    first, secret = read(), token("read")
+    more = read()
+    assert (more.answer.status_code, more.answer.get_json()["error"]["code"]) == (429, "too_many_streams")
+    assert "this caller has 1 log streams open" in more.answer.get_json()["error"]["message"]
+    assert int(more.answer.headers["Retry-After"]) > 0
+    assert read(secret=secret).answer.status_code == 200
+    of_app = read(secret=token("read"))
+    assert (of_app.answer.status_code, of_app.answer.get_json()["error"]["code"]) == (429, "too_many_streams")
+    assert "this app has 2 log streams open" in of_app.answer.get_json()["error"]["message"]
     first.close()
     assert read().answer.status_code == 200
 
