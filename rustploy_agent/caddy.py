@@ -284,12 +284,6 @@ def _proxy(upstreams: list[str], timeout_seconds: int) -> Json:
     }
 
 
-def pairs(document: Json) -> list[Json]:
-    """The certificates of one's own in a configuration, in Caddy's order."""
-    found: list[Json] = document.get("apps", {}).get("tls", {}).get("certificates", {}).get("load_pem", [])
-    return found
-
-
 def _tls(served: Served) -> Json:
     hosts = [host for site in served.sites for host in site.hosts if host.certificate is not None]
     loaded = [{"certificate": host.certificate, "key": host.private_key} for host in hosts]

@@ -67,11 +67,12 @@ class Ingress:
         finally:
             connection.close()
         if answer.status != http.client.OK:
-            raise _refusal(content[:1000].decode(errors="replace"))
+            raise refusal(content[:1000].decode(errors="replace"))
         return json.loads(content) if content else None
 
 
-def _refusal(said: str) -> IngressRefused:
+def refusal(said: str) -> IngressRefused:
+    """What Caddy means by these words."""
     message = f"the ingress refused its configuration: {said}"
     found = PAIR.search(said)
     return CertificateRefused(message, int(found[1]), found[2]) if found else IngressRefused(message)

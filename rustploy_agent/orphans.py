@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from rustploy_agent import files
+from rustploy_agent import certificates, files
 from rustploy_agent.caddy import Host, Limits, Site
 from rustploy_agent.config import Paths
+from rustploy_agent.errors import AgentError
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,20 @@ def sites(paths: Paths, known: set[str], taken: set[str]) -> list[Site]:
 
 
 def _without(site: Site, taken: set[str]) -> Site:
-    hosts = tuple(host for host in site.hosts if host.name not in taken)
+    hosts = tuple(_usable(host) for host in site.hosts if host.name not in taken)
     return Site(site.app, hosts, site.ports, site.limits)
+
+
+def _usable(host: Host) -> Host:
+    """Return it without its certificate where the ingress does not take that: it would take nothing else either."""
+    if host.certificate is None or host.private_key is None:
+        return host
+    try:
+        certificates.written(host.certificate, host.private_key)
+    except AgentError as error:
+        log.error("the certificate of %s: %s", host.name, error.message)
+        return replace(host, certificate=None, private_key=None)
+    return host
 
 
 def _site(about: dict[str, Any]) -> Site:

@@ -5,10 +5,12 @@ The configuration is kept as a file too, from which Caddy starts without the age
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from rustploy_agent import (
     caddy,
@@ -19,6 +21,7 @@ from rustploy_agent import (
     instances,
     listeners,
     orphans,
+    pairs,
     reserved,
     routes,
     sockets,
@@ -28,6 +31,7 @@ from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
 from rustploy_agent.ingress import CertificateRefused, Ingress, IngressDown, IngressRefused
 from rustploy_agent.models import App, Domain
+from rustploy_agent.pairs import Pair
 from rustploy_agent.ports import WEB
 
 log = logging.getLogger(__name__)
@@ -36,12 +40,18 @@ CONFIGURATION = "caddy.json"
 CHECK_SECONDS, AGAIN_SECONDS = 300, 10
 
 
+#: Which of these certificates Caddy does not take.
+Judge = Callable[[list[Pair]], CertificateRefused | None]
+
+
 class Routing:
-    def __init__(self, settings: Settings, ingress: Ingress) -> None:
-        self._settings, self._ingress = settings, ingress
+    def __init__(self, settings: Settings, ingress: Ingress, first_refused: Judge = pairs.first_refused) -> None:
+        self._settings, self._ingress, self._first_refused = settings, ingress, first_refused
         self._one_at_a_time = threading.Lock()
         self._wake = threading.Event()
         self._looked = 0.0
+        #: Certificates from which Caddy would start, as a digest.
+        self._startable = b""
         self.problem: str | None = None
         events.processes_changed.connect(self._on_change)
 
@@ -78,7 +88,7 @@ class Routing:
             try:
                 running = self._ingress.running()
             except IngressDown:
-                self._keep_if_elsewhere(document)
+                self._keep_if_elsewhere(self._without_refused(document))
                 raise
             if running != document:
                 document = self._load_usable(running, document)
@@ -92,15 +102,25 @@ class Routing:
                 self._load(running, document)
                 return document
             except CertificateRefused as refused:
-                pairs = caddy.pairs(document)
-                if refused.place >= len(pairs):
+                given = pairs.of(document)
+                if refused.place >= len(given):
                     raise
-                certificates.refuse(**pairs[refused.place], problem=refused.problem)
+                certificates.refuse(**given[refused.place], problem=refused.problem)
             document = caddy.render(served(self._settings))
-            if len(caddy.pairs(document)) >= len(pairs):
+            if len(pairs.of(document)) >= len(given):
                 raise IngressRefused("the certificates of domains change while they are loaded; they are loaded soon")
             if document == running:
                 return document
+
+    def _without_refused(self, document: Json) -> Json:
+        """For an ingress that does not run: a newer Caddy may refuse to start from what an older one has taken."""
+        given = pairs.of(document)
+        if not given or _digest(given) == self._startable:
+            return document
+        while given and (refused := self._first_refused(given)) is not None and refused.place < len(given):
+            certificates.refuse(**given.pop(refused.place), problem=refused.problem)
+        self._startable = _digest(given)
+        return caddy.render(served(self._settings))
 
     def _load(self, running: Json, document: Json) -> None:
         """Addresses are looked at first: what Caddy has opened when it refuses one of them it leaves open, unserved."""
@@ -118,14 +138,17 @@ class Routing:
             raise
 
     def _keep_if_elsewhere(self, document: Json) -> None:
-        """What is not running may have found its ports taken; settings that name others must reach it by the file."""
+        """What is not running may have found its ports taken, or a certificate refused; settings that name others, and
+        a configuration without that certificate, must reach it by the file."""
         path = self._settings.paths.routes / CONFIGURATION
         try:
-            kept = listeners.of(json.loads(path.read_bytes()))
+            kept = json.loads(path.read_bytes())
+            listening, before = listeners.of(kept), pairs.of(kept)
         except (FileNotFoundError, ValueError):  # from that it cannot start either
             self._keep(document)
             return
-        if kept and kept != listeners.of(document):
+        left_out = [pair for pair in before if pair not in pairs.of(document)]
+        if left_out or (listening and listening != listeners.of(document)):
             self._keep(document)
 
     def _keep(self, document: Json) -> None:
@@ -151,6 +174,10 @@ class Routing:
             if self.problem:
                 threading.Event().wait(AGAIN_SECONDS)
             self.update()
+
+
+def _digest(given: list[Pair]) -> bytes:
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).digest()
 
 
 def served(settings: Settings) -> Served:

@@ -229,6 +229,19 @@ def test_no_certificate_keeps_others_from_being_served(site: Site, blog: str) ->
     site.machine.wait_for(served, 20, "the other certificate to be served")
     site.machine.run(["systemctl", "restart", "rustploy-ingress.service"])
     site.machine.wait_for(served, 20, "the ingress to start without the one that it refuses")
+
+    site.machine.run(["systemctl", "stop", "rustploy-agent.service"])
+    configuration = json.loads(site.machine.read(CONFIGURATION))
+    pairs = configuration["apps"]["tls"]["certificates"]["load_pem"]
+    pairs.insert(0, {"certificate": strange.certificate, "key": strange.key})
+    site.machine.run(["tee", CONFIGURATION], input=json.dumps(configuration))
+    try:
+        site.machine.run(["systemctl", "restart", "rustploy-ingress.service"], check=False)
+        assert not served(), "it starts from a certificate that it refuses"
+    finally:
+        site.machine.run(["systemctl", "start", "rustploy-agent.service"])
+        site.machine.wait_for_agent()
+    site.machine.wait_for(served, 30, "the ingress to start from what a newer Caddy takes")
     for name in ("strange.example.test", "good.example.test"):
         assert site.machine.http("DELETE", f"/api/v1/apps/{blog}/domains/{name}").status == 204
 

@@ -6,9 +6,10 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from rustploy_agent import caddy, listeners
+from rustploy_agent import listeners, pairs
 from rustploy_agent.errors import AgentError
 from rustploy_agent.ingress import CertificateRefused, Ingress, IngressRefused
+from rustploy_agent.pairs import Pair
 
 
 class Caddy(Ingress):
@@ -36,8 +37,14 @@ class Caddy(Ingress):
             raise self.failure
         if any(self.refused in addresses for addresses in listeners.of(document).values()):
             raise IngressRefused(f"no {self.refused}")
-        for place, pair in enumerate(caddy.pairs(document)):
-            if pair["certificate"] in self.unusable:
-                raise CertificateRefused("no", place, "x509: unusable")
+        refusal = self.refusal_of(pairs.of(document))
+        if refusal is not None:
+            raise refusal
         self.document = copy.deepcopy(document)
         self.history.append(self.document)
+
+    def refusal_of(self, given: list[Pair]) -> CertificateRefused | None:
+        for place, pair in enumerate(given):
+            if pair["certificate"] in self.unusable:
+                return CertificateRefused("no", place, "x509: unusable")
+        return None

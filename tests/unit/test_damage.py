@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from rustploy_agent import damage, models, orphans
+from rustploy_agent import certificates, damage, models, orphans
+from rustploy_agent.caddy import Host, Limits, Site
 from rustploy_agent.config import Settings
 from rustploy_agent.models import App
+from tests.unit.certificate_authority import issue
 
 
 def fill(path: Path) -> None:
@@ -83,3 +85,16 @@ def test_a_database_that_is_only_locked_is_not_moved(settings: Settings) -> None
 def test_an_unreadable_memory_of_sites_stops_nothing(settings: Settings, content: bytes) -> None:
     settings.paths.sites.write_bytes(content)
     assert orphans.sites(settings.paths, set(), set()) == []
+
+
+@pytest.mark.processes
+def test_a_certificate_that_the_ingress_refuses_does_not_come_back_from_the_memory(settings: Settings) -> None:
+    """Else one app that the database does not know keeps every other app's changes from being served."""
+    pair = issue("gone.example.org")
+    host = Host("gone.example.org", None, pair.certificate, pair.key, custom=True)
+    settings.paths.app("gone").mkdir(parents=True)
+    orphans.keep(settings.paths, [Site("gone", (host,), {"a": (20000,), "b": (20001,)}, Limits(1, 1))])
+    assert orphans.sites(settings.paths, set(), set())[0].hosts == (host,)
+    certificates.refuse(pair.certificate, pair.key, "x509: no")
+    (left,) = orphans.sites(settings.paths, set(), set())[0].hosts
+    assert (left.name, left.certificate, left.private_key) == ("gone.example.org", None, None)

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from rustploy_agent import vault
-from rustploy_agent.caddy import pairs
+from rustploy_agent import pairs, vault
 from rustploy_agent.config import Settings
 from rustploy_agent.ingress import CertificateRefused, Ingress, IngressDown, IngressRefused
 from rustploy_agent.models import App, Domain, Process
@@ -145,16 +144,32 @@ def test_a_certificate_that_caddy_refuses_costs_its_own_domain_only(
     good = own_certificate("good.example.org", settings)
     routing.update()
     assert (routing.state, ingress.loaded) == ("ok", 1)
-    assert [pair["certificate"] for pair in pairs(ingress.document)] == [good]
+    assert [pair["certificate"] for pair in pairs.of(ingress.document)] == [good]
     assert json.loads((settings.paths.routes / CONFIGURATION).read_text()) == ingress.document
     assert "bad1.example.org" in str(ingress.document), "its name is served, without a certificate"
     assert "the certificate of bad1.example.org: the certificate is refused by the ingress: x509" in caplog.text
     newer = own_certificate("newer.example.org", settings)
     routing.update()
-    assert [pair["certificate"] for pair in pairs(ingress.document)] == [good, newer]
+    assert [pair["certificate"] for pair in pairs.of(ingress.document)] == [good, newer]
     ingress.unusable.add(own_certificate("third.example.org", settings))
     routing.update()
     assert (routing.state, ingress.loaded) == ("ok", 3)
+
+
+def test_a_caddy_that_does_not_start_for_a_certificate_gets_a_file_without_it(
+    routing: Routing, settings: Settings, ingress: Caddy
+) -> None:
+    """Else a newer Caddy, which refuses what an older one took, serves nobody after the upgrade of a host."""
+    good, bad = (own_certificate(f"{name}.example.org", settings) for name in ("good", "late"))
+    routing.update()
+    kept = settings.paths.routes / CONFIGURATION
+    assert [pair["certificate"] for pair in pairs.of(json.loads(kept.read_text()))] == [good, bad]
+    ingress.failure, before = IngressDown("it does not start"), kept.read_text()
+    routing.update()
+    assert kept.read_text() == before, "an ingress that is only stopped keeps what it had"
+    ingress.unusable = {bad}
+    Routing(settings, ingress, ingress.refusal_of).update()
+    assert [pair["certificate"] for pair in pairs.of(json.loads(kept.read_text()))] == [good]
 
 
 def test_what_runs_as_it_should_is_not_loaded_again(routing: Routing, ingress: Caddy) -> None:
