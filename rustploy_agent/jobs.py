@@ -153,6 +153,9 @@ def _fetched(value: dict[str, Any]) -> dict[str, Any]:
         | {
             "lockfile": detection.maybe("lockfile", _text),
             "dockerfile_present": detection.optional("dockerfile_present", boolean, False),
+            "runtime": detection.maybe("runtime", _text),
+            "processes": detection.optional("processes", _commands, dict[str, str]()),
+            "warnings": detection.optional("warnings", _texts, list[str]()),
         },
     }
     return _complete(fields, parsed)
@@ -192,6 +195,12 @@ def _texts(value: object) -> list[str]:
     if not isinstance(value, list) or len(value) > 1000:
         raise ValueError("must be a list of at most 1000 strings")
     return [_text(item) for item in value]
+
+
+def _commands(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > 100:
+        raise ValueError("must be an object of at most 100 strings")
+    return {_text(name): _text(command) for name, command in value.items()}
 
 
 def _is_unicode(value: str) -> bool:

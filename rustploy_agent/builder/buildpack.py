@@ -27,7 +27,8 @@ REMOVE_SECONDS = 60
 #: Proxies and package mirrors that root set for the unit are for builds too; nothing else of the environment is.
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 GO_MIRRORS = ("GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE", "GOFLAGS")
-INHERITED = (*PROXIES, *GO_MIRRORS)
+PYTHON_MIRRORS = ("UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL")
+INHERITED = (*PROXIES, *GO_MIRRORS, *PYTHON_MIRRORS)
 
 
 def main(app: str, places: Places) -> None:

@@ -94,6 +94,8 @@ LIBRARIES = {
 }
 #: Sentences that name nothing that could be looked up -> package.
 SENTENCES = (
+    (re.compile(r"files could not be found for jpeg"), "libjpeg-dev zlib1g-dev"),
+    (re.compile(r"can't find Rust compiler"), "cargo"),
     (
         re.compile(r"not ok make|make failed to start|`?make`? (?:failed )?.*ENOENT|spawn make ENOENT"),
         "build-essential",

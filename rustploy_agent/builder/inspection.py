@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any, NamedTuple
 
-from rustploy_agent.builder import child, detection, job
+from rustploy_agent.builder import child, describe, detection, job
 from rustploy_agent.builder.job import Refused
 from rustploy_agent.builder.root import directory, subdirectories
 from rustploy_agent.builder.root import parse as parse_root
@@ -51,7 +51,9 @@ def inspect(app: str, build_mode: str, buildpacks: str, asked_root: str | None =
         manifest = _manifest(top) or manifest
     names = frozenset(os.listdir(top))
     found = detection.detect(names, lambda name: _text(top, name))
-    return Inspection(found, _matching(top, build_mode, buildpacks), manifest, root, candidates)
+    buildpack = _matching(top, build_mode, buildpacks)
+    told = describe.describe(found, top, buildpack, buildpacks)
+    return Inspection(told, buildpack, manifest, root, candidates)
 
 
 def _manifest(directory: str) -> str | None:

@@ -92,7 +92,7 @@ def test_a_django_project_starts_and_its_static_files_are_collected(api: Deploym
 
 def test_a_fastapi_app_gets_the_server_that_it_does_not_name(api: Deployments) -> None:
     log = deployed(api, "fastapi", sample("fastapi"))
-    assert "uvicorn is installed" in log
+    assert "also installing uvicorn" in log
     assert api.get("fastapi").body == {"sample": "fastapi"}
 
 

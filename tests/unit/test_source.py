@@ -5,6 +5,7 @@ import http.server
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -135,7 +136,10 @@ def test_nothing_of_git_is_left_in_the_checkout_and_modes_are_plain(workshop: Wo
 
 
 def test_manifest_detection_and_buildpack_are_reported(workshop: Workshop, repository: Repository) -> None:
-    repository.commit({"requirements.txt": "Flask==3\n", "rustploy.yaml": "version: 1\n", "Dockerfile": "FROM x"})
+    app = "from flask import Flask\napp = Flask(__name__)\n"
+    repository.commit(
+        {"requirements.txt": "Flask==3\n", "app.py": app, "rustploy.yaml": "version: 1\n", "Dockerfile": "FROM x"}
+    )
     result = workshop.fetch(repository.url)
     assert (result["manifest"], result["buildpack"]) == ("version: 1\n", "python")
     assert result["detection"] == {
@@ -144,6 +148,9 @@ def test_manifest_detection_and_buildpack_are_reported(workshop: Workshop, repos
         "lockfile": None,
         "build_profile": "python",
         "dockerfile_present": True,
+        "runtime": f"python {sys.version_info.major}.{sys.version_info.minor}",
+        "processes": {"web": "exec .venv/bin/python .rustploy/serve.py --listen=127.0.0.1:$PORT app:app"},
+        "warnings": [],
     }
     assert workshop.fetch(repository.url, build_mode="static")["buildpack"] is None
 
