@@ -208,3 +208,26 @@ def test_what_a_python_repository_is(tmp_path: Path, names: list[str], is_python
         (tmp_path / name).touch()
     done = subprocess.run([BUILDPACKS / "python" / "bin" / "detect", tmp_path], capture_output=True, check=False)
     assert (done.returncode == 0) is is_python
+
+
+def test_hashed_requirements_are_not_mixed_with_others(workshop: Workshop) -> None:
+    """uv refuses a run in which anything has no hash."""
+    files = {"requirements.txt": "flask==3.0 --hash=sha256:aa", "Procfile": "web: x"}
+    assert workshop.build(files, "python")["ok"]
+    hashed = [call for call in calls(workshop) if "--require-hashes" in call]
+    assert len(hashed) == 1
+    assert "setuptools" not in hashed[0]
+
+
+def test_a_project_that_is_a_package_is_installed_beside_shared_packages(workshop: Workshop) -> None:
+    """Its code changes with each commit, the packages do not."""
+    files = {
+        "pyproject.toml": '[project]\nname = "x"\ndependencies = ["flask"]\n[build-system]\nrequires = []\n',
+        "app.py": "app = Flask()",
+    }
+    slugs: list[str] = []
+    for _ in range(2):
+        assert workshop.build(files, "python", kept_slugs=slugs)["ok"]
+        assert any("--no-deps --target" in call and "--editable ." in call for call in calls(workshop))
+        slugs.append(workshop.slug_id)
+    assert (workshop.checkout / ".venv").is_symlink()

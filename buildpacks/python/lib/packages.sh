@@ -6,6 +6,7 @@ packages_format=3
 # packages::install BUILD_DIR CACHE: makes BUILD_DIR/.venv and sets packages_python, what runs with it during the build.
 packages::install() {
 	local key kept
+	packages_said=$2/said
 	rm -rf -- "$1/.venv"
 	packages::extra
 	key=$(printf '%s\0' "$packages_format" "$runtime_version" "${packages_extra[*]}" "$install_key" | sha256sum)
@@ -13,7 +14,7 @@ packages::install() {
 	if [[ -n $install_local ]]; then
 		packages_python=$1/.venv/bin/python
 		packages::make "$1/.venv" "$2" copy
-	elif [[ -e $kept/complete ]]; then
+	elif [[ -e $kept/complete ]] && packages::same_python "$kept" "$2"; then
 		packages::reuse "$1" "$kept"
 	else
 		find "$2" -mindepth 1 -maxdepth 1 -type d -name 'env-*' -exec rm -rf -- {} +
@@ -24,6 +25,9 @@ packages::install() {
 		printf '%s' "$kept/venv" >"$kept/complete"
 	fi
 }
+
+# packages::same_python KEPT CACHE: the Python that packages::switch chose for what is kept.
+packages::same_python() { [[ ! -e $1/python ]] || runtime::provide "$2" "$(<"$1/python")"; }
 
 # packages::extra: what is installed beside the requirements: a server; and setuptools where Python had it by itself, for
 # gunicorn 20 and others load pkg_resources, which newer setuptools have no more.
@@ -38,7 +42,7 @@ packages::extra() {
 # packages::make VENV CACHE LINK_MODE: a new environment. Packages come out of uv's cache by LINK_MODE, so that what is kept
 # of them in the app's cache takes no room twice.
 packages::make() {
-	packages_venv=$1 packages_said=$2/said
+	packages_venv=$1
 	say "installing packages for Python $runtime_version from $install_file"
 	if [[ -z $uv ]]; then
 		packages::by_pip "$1" "$2"
@@ -76,7 +80,7 @@ packages::end() {
 packages::try() {
 	local wheels=() older name
 	for name in "${install_pinned[@]}"; do wheels+=(--only-binary "$name"); done
-	"$uv" venv --quiet --no-project --no-config --clear --python "$python" "$packages_venv"
+	packages::venv
 	: >"$packages_said"
 	if ((${#wheels[@]})); then
 		if packages::by_uv "${wheels[@]}" >"$packages_said" 2>&1; then
@@ -99,6 +103,17 @@ packages::try() {
 	packages::end
 }
 
+# packages::venv: an empty environment. One that is kept in the cache names a Python in the cache, for slugs are sealed.
+packages::venv() {
+	local interpreter=$python
+	if [[ -n $runtime_fetched && $packages_venv != "$build"/* ]]; then interpreter=$runtime_fetched/bin/python$runtime_minor; fi
+	"$uv" venv --quiet --no-project --no-config --clear --python "$interpreter" "$packages_venv"
+	if [[ -n $runtime_fetched ]]; then
+		sed -i -E "s|^home = .*|home = ${interpreter%/*}|" "$packages_venv/pyvenv.cfg"
+		ln -sfn -- "$interpreter" "$packages_venv/bin/python"
+	fi
+}
+
 # packages::switch VERSION NAMES: another Python and an environment with it; 1 when that Python cannot be had.
 packages::switch() {
 	local before=$python
@@ -108,7 +123,8 @@ packages::switch() {
 		return 1
 	fi
 	say "$2: no wheels for this host's Python, and the app asks for no version: Python $1 is used"
-	"$uv" venv --quiet --no-project --no-config --clear --python "$python" "$packages_venv"
+	packages::venv
+	if [[ -z $install_local ]]; then printf '%s' "$1" >"${packages_venv%/venv}/python"; fi
 	: >"$packages_said"
 	packages::run packages::by_uv || packages::end
 }
@@ -149,7 +165,7 @@ packages::by_uv() {
 	local pip=("$uv" pip install --python "$packages_venv/bin/python") name
 	if [[ -n $install_pre ]]; then pip+=(--prerelease allow); fi
 	for name in "${install_trusted[@]}"; do pip+=(--allow-insecure-host "$name"); done
-	if [[ -z $has_setuptools ]]; then pip+=(--constraint "$here/lib/setuptools.txt"); fi
+	if [[ -z $has_setuptools && -z $install_hashed ]]; then pip+=(--constraint "$here/lib/setuptools.txt"); fi
 	case $install_how in
 	uv)
 		UV_PROJECT_ENVIRONMENT=$packages_venv "$uv" sync --frozen --no-dev --no-install-project --python "$python" "$@"

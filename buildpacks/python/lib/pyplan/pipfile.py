@@ -51,14 +51,12 @@ def in_step(root: str) -> bool:
 
 
 def _indexes(sources: Any) -> list[str]:
-    """The first source is the index; pip's own default stays when it is the usual one, for hosts that have a mirror."""
-    urls = [
-        source["url"] for source in sources or [] if isinstance(source, dict) and isinstance(source.get("url"), str)
-    ]
-    usual = [url for url in urls if url.rstrip("/").endswith("pypi.org/simple")]
-    lines = [f"--extra-index-url {url}" for url in urls if url not in usual]
-    if lines and not usual:
-        lines[0] = lines[0].replace("--extra-index-url", "--index-url", 1)
+    """Lines for the sources. The usual index, by pipenv's name for it, is left to what the host is set up for."""
+    found = [one for one in sources or [] if isinstance(one, dict) and isinstance(one.get("url"), str)]
+    others = [one["url"] for one in found if one.get("name") != "pypi"]
+    lines = [f"--extra-index-url {url}" for url in others]
+    if lines and len(others) == len(found):
+        lines[0] = f"--index-url {others[0]}"
     return lines
 
 
