@@ -5,7 +5,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.integration import helpers
 from tests.machine import Machine
 from tests.machine.base import REPOSITORY
 
@@ -79,6 +81,25 @@ def everything(machine: Machine) -> set[str]:
     files = machine.run(FILES).stdout.splitlines()
     accounts = machine.run(["getent", "passwd"]).stdout + machine.run(["getent", "group"]).stdout
     return {file for file in files if not file.startswith(NOT_OURS)} | set(accounts.splitlines())
+
+
+def test_a_port_that_is_taken_is_told_and_leaves_no_half_installed_package(bare_machine: Machine, deb: Path) -> None:
+    """Else apt fails at this and at every other package from then on, with words that name no port."""
+    machine = bare_machine
+    port = str(machine.place.port)
+    squatter = ["systemd-run", "--unit=squatter", "python3", "-m", "http.server", port, "--bind", "127.0.0.1"]
+    machine.run(squatter)
+    machine.wait_for(lambda: f":{port} " in machine.run(["ss", "-ltn"]).stdout, 20, "the port to be taken")
+    machine.write("/etc/rustploy/agent.yaml", yaml.safe_dump(machine.settings()), 0o640)
+    machine.send(deb, "/var/tmp/agent.deb")
+    told = machine.apt("install", "/var/tmp/agent.deb")
+    said = told.stdout + told.stderr
+    assert f"127.0.0.1:{port} cannot be had" in said and "rustploy-agent doctor" in said
+    shown = machine.run(["dpkg-query", "--show", "--showformat=${db:Status-Status}", "rustploy-agent"])
+    assert shown.stdout == "installed"
+    assert any(line.startswith("API port: another program") for line in helpers.troubles(machine))
+    machine.run(["systemctl", "stop", "squatter.service"])
+    machine.wait_for_agent()
 
 
 def test_an_upgrade_restarts_the_agent_and_no_app(installed: Machine, deb: Path) -> None:
