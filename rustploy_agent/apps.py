@@ -10,6 +10,7 @@ import peewee
 from rustploy_agent import (
     compilation,
     domains,
+    events,
     history,
     instances,
     manifest,
@@ -47,7 +48,9 @@ STOP_SECONDS = 60
 def find(key: str, *, leaving: bool = False) -> App:
     """By id or by name; names are too short to be ids. With `leaving`, also one whose removal is not done."""
     app: App | None = App.get_or_none((App.id == key) | (App.name == key))
-    if app is None or (app.deleting and not leaving):
+    if app is not None and app.deleting and not leaving:
+        raise NotFound(f"the app {key!r} is being removed", code="app_not_found")
+    if app is None:
         raise unknown(key)
     return app
 
@@ -76,7 +79,11 @@ def create(name: str, settings: Settings, systemd: Systemd, applier: Applier, ap
     except peewee.IntegrityError:
         begun = App.get_or_none(App.id == app_id, App.name == name, ~App.deleting)
         if begun is None:
-            raise Conflict(f"there is already an app {name!r}", code="app_exists") from None
+            leaving = App.select().where(App.name == name, App.deleting).exists()
+            why = (
+                f"the app {name!r} is being removed; try again soon" if leaving else f"there is already an app {name!r}"
+            )
+            raise Conflict(why, code="app_exists") from None
         app = begun
     try:
         applier.ensure(name)
@@ -95,8 +102,17 @@ def take_back(app: App, found: bool, settings: Settings, systemd: Systemd, appli
 
 
 def remove(app: App, settings: Settings, systemd: Systemd, applier: Applier) -> None:
-    """Units, users, files, then the rows. Marked first, so that a crash on the way is carried on at the next start."""
+    """Marked first, so that what is broken off on the way is carried on, soon (removals.py) or at the next start."""
     App.update(deleting=True).where(App.id == app.id).execute()
+    try:
+        finish_removal(app, settings, systemd, applier)
+    except BaseException:
+        events.removal_broken_off.send(app)
+        raise
+
+
+def finish_removal(app: App, settings: Settings, systemd: Systemd, applier: Applier) -> None:
+    """Units, users, files, then the rows."""
     routes.close(settings.paths.routes, app.name)
     running = [(process.type, process.number) for process in instances.of(app)]
     systemd.stop_all(units.of_app(app.name, running), STOP_SECONDS)

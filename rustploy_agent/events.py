@@ -14,6 +14,8 @@ step_started = _signals.signal("step-started")
 deployment_finished = _signals.signal("deployment-finished")
 #: sender: the App. Its process types, and with them its ports, have become others.
 processes_changed = _signals.signal("processes-changed")
+#: sender: the App. Its removal has begun and could not be finished.
+removal_broken_off = _signals.signal("removal-broken-off")
 #: sender: a Call. Sent once, in the transaction of its changes where they are one: who writes then is in it too.
 call_ended = _signals.signal("call-ended")
 

@@ -19,6 +19,7 @@ from rustploy_agent.core import Core, compose
 from rustploy_agent.errors import AgentError
 from rustploy_agent.memory import give_back
 from rustploy_agent.models import DatabaseError, database, open_database
+from rustploy_agent.removals import Removals
 from rustploy_agent.server import Server
 from rustploy_agent.settle import settle
 
@@ -33,6 +34,7 @@ def serve(settings: Settings) -> NoReturn:
     _seal_environments(settings)
     core = compose(settings)
     stack.adopt()
+    _removals = Removals(core)  # listens as long as this runs
     settle(settings, core.systemd, core.applier)
     ballast.lay(settings.paths)
     core.routing.update()
