@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rustploy_agent.confinement import Confinement
+from rustploy_agent.confinement import parse as parse_confinement
 from rustploy_agent.errors import AgentError
-from rustploy_agent.fields import Fields, boolean, integer, one_of, text
+from rustploy_agent.fields import Fields, absolute_path, boolean, integer, one_of, text
 from rustploy_agent.limits import Limits, parse_ceilings, parse_limits
 from rustploy_agent.mail import Mail
 from rustploy_agent.mail import parse as parse_mail
@@ -155,6 +157,7 @@ class Settings:
     ingress: Ingress
     api_domain: str | None
     mail: Mail | None
+    confinement: Confinement
     paths: Paths = field(default_factory=Paths)
 
 
@@ -176,7 +179,7 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
         history=_history(deployments.object("history")),
         timeouts=_timeouts(deployments.object("timeouts")),
         schemes=source_fields.optional("schemes", _schemes, ("https", "ssh")),
-        file_root=source_fields.maybe("file_root", _absolute),
+        file_root=source_fields.maybe("file_root", absolute_path),
         source_max_bytes=source_fields.optional("max_mib", integer(1, 65536), 512) * MIB,
         first_port=ports.optional("first", integer(1024, 65535), 20000),
         last_port=ports.optional("last", integer(1024, 65535), 29999),
@@ -189,6 +192,7 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
         ingress=_ingress(fields.object("ingress")),
         api_domain=fields.object("api").maybe("domain", _host),
         mail=parse_mail(fields.object("mail")),
+        confinement=parse_confinement(listen, apps, fields.object("builds")),
     )
     if settings.first_port >= settings.last_port:
         ports.problem("last", "must be greater than apps.ports.first")
@@ -236,7 +240,7 @@ def _ingress(fields: Fields) -> Ingress:
         tls=fields.optional("tls", one_of("acme", "internal", "off"), "acme"),
         acme_directory=acme.optional("directory", _https, LETS_ENCRYPT),
         acme_email=acme.maybe("email", email),
-        acme_ca_root=acme.maybe("ca_root", _absolute),
+        acme_ca_root=acme.maybe("ca_root", absolute_path),
     )
     if found.http_port == found.https_port:
         fields.problem("https_port", "must be another than ingress.http_port")
@@ -285,13 +289,6 @@ def _https(value: object) -> str:
     if not url.startswith("https://"):
         raise ValueError("must be an https URL")
     return url
-
-
-def _absolute(value: object) -> str:
-    path = text(value)
-    if not path.startswith("/") or ".." in path.split("/"):
-        raise ValueError("must be an absolute path")
-    return path
 
 
 def _schemes(value: object) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ def render(settings: Settings) -> bytes:
         ],
         "remove_apps": [app.name for app in apps if app.deleting],
         "deny_ports": denied,
+        **settings.confinement.wish(settings.listen_port),
     }
     return json.dumps(wish, sort_keys=True).encode()
 
@@ -115,6 +116,11 @@ class Applier:
         about = result["apps"].get(app, {"ok": True})
         if about.get("ok") is not True:
             raise ApplyFailed(f"rustploy-apply refused app {app}: {about.get('error')}")
+
+    def renew(self) -> None:
+        """At a start: what the settings say may be another thing than what was applied last."""
+        if self._settings.paths.desired.exists():
+            self.ensure("", removals=False)
 
     def _run(self, removals: bool) -> dict[str, Any]:
         content = render(self._settings)

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from rustploy_agent import damage, descriptors, listening, process, sockets, space, units
+from rustploy_agent import damage, descriptors, listening, process, reach, sockets, space, units
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
 
@@ -46,14 +46,14 @@ def doctor(settings: Settings) -> int:
 def _checked(check: Callable[[Settings], Trouble], settings: Settings) -> Trouble:
     try:
         return check(settings)
-    except (OSError, KeyError, AgentError) as error:
+    except (OSError, KeyError, ValueError, AgentError) as error:
         return f"could not be checked: {error}", "run it as root on the host that runs the agent"
 
 
 def _units(_: Settings) -> Trouble:
     missing = [
         name
-        for name in (*TEMPLATES, units.AGENT, units.APPLY, units.SOCKET, units.LISTEN)
+        for name in (*TEMPLATES, units.AGENT, units.APPLY, units.SOCKET, units.LISTEN, units.FIREWALL)
         if not (UNIT_DIRECTORY / name).is_file()
     ]
     if missing:
@@ -283,4 +283,6 @@ CHECKS: dict[str, Callable[[Settings], Trouble]] = {
     "file descriptors": _descriptors,
     "ingress": _ingress,
     "Caddy's admin API": _caddy,
+    "ports of apps": reach.app_ports,
+    "name servers": reach.name_servers,
 }

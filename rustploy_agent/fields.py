@@ -149,3 +149,10 @@ def one_of(*choices: str) -> Callable[[object], str]:
         return value
 
     return parse
+
+
+def absolute_path(value: object) -> str:
+    path = text(value)
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise ValueError("must be an absolute path")
+    return path

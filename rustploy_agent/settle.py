@@ -29,6 +29,7 @@ def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
         # What waits for a job was set up by another version, perhaps, or with other settings.
         _guarded(f"jobs of {app.name}", partial(standby.dismiss_jobs, settings, systemd, app.name))
         _guarded(f"app {app.name}", partial(_stop_leftovers, settings, systemd, applier, app))
+    _guarded("settings that concern all apps", applier.renew)
     for app in list(App.select().where(App.deleting)):
         _guarded(f"removal of {app.name}", partial(remove, app, settings, systemd, applier))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 AGENT, APPLY, INGRESS = "rustploy-agent.service", "rustploy-apply.service", "rustploy-ingress.service"
 SOCKET, LISTEN = "rustploy-agent.socket", "rustploy-listen.service"
+FIREWALL = "rustploy-firewall.service"
 #: Of one process type. apply and the polkit rule know no more either.
 MOST_INSTANCES = 16
 #: Of all process types of an app, and of all apps. apply takes no more either.

@@ -115,6 +115,9 @@ class Host:
             sync(self.root + trash)
             sync(os.path.dirname(self.root + path))
 
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(self.root + path)
+
     def entries(self, path: str) -> list[str]:
         """Names in a directory; none when it is not there."""
         return os.listdir(self.root + path) if os.path.isdir(self.root + path) else []

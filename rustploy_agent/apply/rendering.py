@@ -61,7 +61,23 @@ def tmpfiles(names: Iterable[str]) -> str:
 def drop_in(wish: dict[str, Any], app: str, unit: str, user: str, service: list[str], conditions: Iterable[str]) -> str:
     lines = [f"User={user}", f"Group={user}", f"SyslogIdentifier={app}-{unit}", f"LogExtraFields=RUSTPLOY_APP={app}"]
     lines += [f"SocketBindDeny=tcp:{denied['first']}-{denied['last']}" for denied in wish["deny_ports"] or ()]
+    lines += [f"IPAddressDeny={address}" for address in wish["deny_addresses"] or ()]
     return "\n".join([f"{HEADER}[Unit]", *conditions, "", "[Service]", *lines, *service, ""])
+
+
+def slices(wish: dict[str, Any]) -> dict[str, str]:
+    """The drop-in of each slice: what all its units together may use. Builds are slowed down before they are ended."""
+    texts = {}
+    for kind, total in (wish["totals"] or {}).items():
+        memory = total["memory_percent"]
+        high = [f"MemoryHigh={max(1, memory * 5 // 6)}%"] if kind == "build" else []
+        most = [
+            f"MemoryMax={memory}%",
+            f"MemorySwapMax={total['swap_percent']}%",
+            f"TasksMax={total['tasks_percent']}%",
+        ]
+        texts[f"rustploy-{kind}.slice"] = "\n".join([f"{HEADER}[Slice]", *high, *most, ""])
+    return texts
 
 
 def launched(wish: dict[str, Any], app: str, unit: str, process: dict[str, Any], slot: dict[str, Any]) -> str:

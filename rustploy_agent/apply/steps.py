@@ -9,7 +9,7 @@ import os
 import re
 import sys
 
-from rustploy_agent.apply import rendering, wish
+from rustploy_agent.apply import firewall, rendering, wish
 from rustploy_agent.apply.host import Host
 from rustploy_agent.apply.rendering import STATE, TRASH, UNITS
 from rustploy_agent.apply.wish import Refused
@@ -160,6 +160,16 @@ def remove_app(host: Host, app: str) -> None:
     host.write(SYSUSERS, rendering.sysusers(sorted(before - {app})))
 
 
+def ports_of_others(host: Host, before: dict[str, str], named: set[str]) -> dict[str, list[int]]:
+    """Of apps that this wish does not name, or that were refused: their units are as an earlier run rendered them."""
+    found: dict[str, list[int]] = {}
+    for unit, app in before.items():
+        if app not in named:
+            text = host.read(rendering.drop_in_path(unit))
+            found.setdefault(app, []).extend(map(int, re.findall(r"^SocketBindAllow=tcp:(\d+)$", text, re.MULTILINE)))
+    return found
+
+
 def each(names: Iterable[str], refused: dict[str, str], step: Callable[[str], None]) -> list[str]:
     """The names for which the step went well; the others are `refused`, and every later step leaves them alone."""
     done = []
@@ -194,9 +204,12 @@ def fulfil(host: Host, desired: dict[str, Any]) -> dict[str, Any]:
         render(host, texts)
 
     names = each(names, refused, update)
+    render(host, rendering.slices(desired))
     going = desired["remove_apps"]
     going = each(going, refused, lambda name: unrender(host, [unit for unit in before if before[unit] == name]))
     reload(host)
+    ports = {name: wish.ports(apps[name]) for name in names} | ports_of_others(host, before, {*names, *going})
+    firewall.update(host, known(host) - set(going), ports, desired["closed_ports"] or [])
     gone = each(going, refused, lambda name: remove_app(host, name))
     slugs = {slug: f"{STATE}/apps/{name}/slugs/{slug}" for name in names for slug in apps[name]["remove_slugs"]}
     slugs_gone = each(slugs, {}, lambda slug: host.put_aside(slugs[slug], TRASH))

@@ -82,6 +82,8 @@ APP = record(
     {"name": NAME, "processes": several(PROCESS, 16), "remove_slugs": several(UUID, 1000)},
     {"deployment_id": maybe(UUID)},
 )
+ADDRESS = text(r"[0-9a-f.:]{2,39}(?:/[0-9]{1,3})?")
+TOTAL = record({"memory_percent": integer(1, 100), "swap_percent": integer(0, 100), "tasks_percent": integer(1, 100)})
 PORTS = record({"first": integer(1, 65535), "last": integer(1, 65535)})
 WISH = record(
     {
@@ -89,7 +91,12 @@ WISH = record(
         "apps": several(lambda app, where: app, MOST_APPS),
         "remove_apps": several(NAME, MOST_APPS),
     },
-    {"deny_ports": several(PORTS, 16)},
+    {
+        "deny_ports": several(PORTS, 16),
+        "deny_addresses": several(ADDRESS, 64),
+        "closed_ports": several(integer(1, 65535), 16),
+        "totals": record({"apps": TOTAL, "build": TOTAL}),
+    },
 )
 
 

@@ -297,10 +297,10 @@ def deployments(machine: Machine) -> Iterator[Deployments]:
 
 
 def troubles(machine: Machine) -> list[str]:
-    """What doctor finds, without limits that do not hold: that is as it is on the host that the machine runs on."""
+    """What doctor finds, without what is as it is on a machine in its host's network: limits, and rules for ports."""
     said = machine.run(["rustploy-agent", "doctor"], check=False).stdout.splitlines()
     wrong = [line.removeprefix("PROBLEM").strip() for line in said if line.startswith("PROBLEM")]
-    return [line for line in wrong if not line.startswith("limits of apps")]
+    return [line for line in wrong if not line.startswith(("limits of apps", "ports of apps"))]
 
 
 def install_script_buildpack(machine: Machine) -> None:

@@ -14,6 +14,7 @@
 All as root. The base file systems (one per release, 45 seconds to make) are kept under ~/.cache/rustploy-agent; a
 machine is an overlay over one of them, starts in a second, and is gone with everything in it when it ends.
 Machines share the host's network, so each has its own block of 500 ports: the first is the agent's.
+One with a private network (`Machine.create(…, private_network=True)`) has nothing but a loopback of its own.
 """
 
 from tests.machine.machine import Machine, Response, build_deb

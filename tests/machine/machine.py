@@ -21,7 +21,7 @@ from tests.machine.secrets import Secrets
 from tests.unit import contract
 
 LAUNCH = Path(__file__).with_name("launch")
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, CLONE_NEWNET = 1, 0x40000000
 CLEAN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
 #: Apps answer at <app>.BASE_DOMAIN.
 BASE_DOMAIN = "apps.example.org"
@@ -48,13 +48,18 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def create(cls, release: str, *, outlive: bool = False) -> "Machine":
-        """A booted machine. It ends with the process that made it, unless it shall `outlive` it."""
+    def create(cls, release: str, *, outlive: bool = False, private_network: bool = False) -> "Machine":
+        """A booted machine. It ends with the process that made it, unless it shall `outlive` it.
+
+        With a private network it has a loopback interface of its own and nothing else; netfilter rules need that. Such
+        a machine may load BPF programs too, by which systemd enforces IPAddressDeny= and, on 13, SocketBindDeny=.
+        """
         base = base_root(release)
         machine = cls(places.take(), release)
         for part in ("upper", "work", "root"):
             (machine.place.data / part).mkdir(parents=True)
-        (machine.place.state / "machine.json").write_text(jsonlib.dumps({"release": release, "base": str(base)}))
+        about = {"release": release, "base": str(base), "private_network": private_network}
+        (machine.place.state / "machine.json").write_text(jsonlib.dumps(about))
         try:
             machine.boot(outlive=outlive)
         except BaseException:
@@ -71,10 +76,11 @@ class Machine:
     # --- its life
 
     def boot(self, *, outlive: bool = False) -> None:
-        base = jsonlib.loads((self.place.state / "machine.json").read_text())["base"]
+        base = self._about()["base"]
         # systemd-nspawn alone would leave the machine behind when it is killed; a process namespace around it does not.
         alone = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]
         argv = [*alone, LAUNCH, base, self.place.data, self.place.name]
+        argv += ["--private-network", "--system-call-filter=bpf"] if self._about()["private_network"] else []
         with (self.place.data / "console.log").open("ab") as console:
             self._process = subprocess.Popen(
                 argv,
@@ -86,6 +92,10 @@ class Machine:
             )
         self.place.claim(owner=os.getpid(), machine=self._process.pid)
         self.wait_until_up()
+
+    def _about(self) -> dict[str, Any]:
+        about: dict[str, Any] = jsonlib.loads((self.place.state / "machine.json").read_text())
+        return about
 
     def wait_until_up(self) -> None:
         self.wait_for(self._is_up, 60, "systemd to have finished booting")
@@ -288,6 +298,9 @@ class Machine:
             sent.setdefault("Content-Type", "application/json")
         connection = http.client.HTTPConnection("127.0.0.1", port or self.place.port, timeout=timeout)
         try:
+            if self._about()["private_network"]:
+                with _network_of(self.leader):
+                    connection.connect()
             connection.request(method, path, body, sent)
             answer = connection.getresponse()
             content = answer.read()
@@ -321,6 +334,24 @@ def _is_init(pid: int) -> bool:
             if line.startswith("NSpid:"):
                 return line.split()[3:] == ["1"]
     return False
+
+
+@contextlib.contextmanager
+def _network_of(pid: int) -> Iterator[None]:
+    """For this thread; a socket made meanwhile stays in that network."""
+    setns = ctypes.CDLL(None, use_errno=True).setns
+    own, other = (os.open(f"/proc/{who}/ns/net", os.O_RDONLY) for who in ("thread-self", pid))
+    try:
+        if setns(other, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"the network of {pid} cannot be entered")
+        try:
+            yield
+        finally:
+            if setns(own, CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "the way back into the own network is shut")
+    finally:
+        os.close(own)
+        os.close(other)
 
 
 def _die_with_parent() -> None:

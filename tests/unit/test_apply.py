@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rustploy_agent.apply import rendering, steps, sweep, wish
+from rustploy_agent.apply import firewall, rendering, steps, sweep, wish
 from rustploy_agent.apply.host import Host
 from rustploy_agent.apply.wish import Refused
 from tests.integration.byhand import app, desired, process, slot
@@ -322,6 +322,82 @@ def test_permissions_that_a_build_took_away_come_back(host: Fake, directory: str
     path.chmod(0)
     assert host.apply(desired(BLOG))["apps"]["blog"]["ok"]
     assert path.stat().st_mode == before
+
+
+def loads(host: Fake) -> list[tuple[str, ...]]:
+    return [command for command in host.commands if firewall.UNIT in command]
+
+
+def test_the_rules_for_ports_name_each_app_s_own_and_are_loaded_when_they_change(host: Fake) -> None:
+    """Else an app reaches another past the ingress, or is shut out of its own port."""
+    host.apply(desired(BLOG, closed_ports=[8080]))
+    rules, run, build = host.read(firewall.RULES), host.uids["rp-blog"], host.uids["rpb-blog"]
+    assert f"set own {{ type uid . inet_service; elements = {{ {run} . 20000, {run} . 20001 }}; }}" in rules
+    assert "set ports { type inet_service; elements = { 20000, 20001 }; }" in rules
+    assert f"set sandboxed {{ type uid; elements = {{ {run}, {build} }}; }}" in rules
+    assert "set closed { type inet_service; elements = { 8080 }; }" in rules and "meta skuid { 0, 990 } accept" in rules
+    assert loads(host) == [("/usr/bin/systemctl", "reload-or-restart", firewall.UNIT)]
+    host.apply(desired(BLOG, closed_ports=[8080]))
+    assert loads(host) == [], "what is as it was is not loaded again"
+    host.apply(desired(app("other", process("web", slot(20002), slot(20003)))))
+    assert f"{run} . 20001, {host.uids['rp-other']} . 20002" in host.read(firewall.RULES), "an app not named keeps its"
+    assert "set closed { type inet_service; }" in host.read(firewall.RULES)
+    host.apply(desired(remove_apps=["blog", "other"]))
+    assert "elements" not in host.read(firewall.RULES) and loads(host)
+
+
+def test_rules_that_cannot_be_loaded_stop_no_app(host: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel without nftables runs apps as before; doctor tells."""
+    real = host.run
+
+    def run(*argv: str) -> None:
+        if firewall.UNIT in argv:
+            raise Refused("no")
+        real(*argv)
+
+    monkeypatch.setattr(host, "run", run)
+    assert host.apply(desired(BLOG))["apps"]["blog"]["ok"]
+
+
+def test_what_all_apps_and_all_builds_may_use_is_rendered(host: Fake) -> None:
+    """Else the limits of fifty apps together are more than the host has."""
+    total = {"memory_percent": 70, "swap_percent": 0, "tasks_percent": 50}
+    host.apply(desired(BLOG, totals={"apps": total, "build": total}))
+    text = host.read(rendering.drop_in_path("rustploy-apps.slice"))
+    assert text.splitlines()[1:] == ["[Slice]", "MemoryMax=70%", "MemorySwapMax=0%", "TasksMax=50%"]
+    assert "MemoryHigh=58%" in host.read(rendering.drop_in_path("rustploy-build.slice")).splitlines()
+    assert ("/usr/bin/systemctl", "daemon-reload") in host.commands
+    host.apply(desired(BLOG, totals={"apps": total, "build": total}))
+    assert host.commands == []
+
+
+def test_networks_that_nobody_reaches_stand_in_every_unit(host: Fake) -> None:
+    """Else a build has the credentials that a cloud gives to the server."""
+    for unit, text in texts(BLOG, deny_addresses=["169.254.0.0/16", "fd00:ec2::254"]).items():
+        assert {"IPAddressDeny=169.254.0.0/16", "IPAddressDeny=fd00:ec2::254"} <= set(text.splitlines()), unit
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"deny_addresses": ["10.0.0.0/8\nUser=root"]},
+        {"deny_addresses": ["any"]},
+        {"deny_addresses": "169.254.0.0/16"},
+        {"closed_ports": ["8080 } accept"]},
+        {"closed_ports": [0]},
+        {"totals": {"apps": {"memory_percent": 0, "swap_percent": 0, "tasks_percent": 1}}},
+        {"totals": {kind: {"memory_percent": 0, "swap_percent": 0, "tasks_percent": 1} for kind in ("apps", "build")}},
+        {
+            "totals": {
+                kind: {"memory_percent": 1, "swap_percent": 0, "tasks_percent": 101} for kind in ("apps", "build")
+            }
+        },
+    ],
+)
+def test_hostile_values_for_the_whole_host_are_refused(hostile: Any) -> None:
+    """They end up in a rule file that root loads and in units that root reads."""
+    with pytest.raises(Refused):
+        wish.parse(json.dumps(desired(BLOG, **hostile)).encode())
 
 
 def test_permissions_that_an_app_gives_its_own_data_are_its_own_affair(host: Fake) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -42,6 +43,16 @@ def test_each_app_gets_its_own(settings: Settings) -> None:
     assert web["more"] == [
         {slot: {"port": port, "deployment_id": f"shop-{slot}"} for slot, port in (("a", 21014), ("b", 21015))}
     ]
+
+
+def test_what_holds_for_all_apps_comes_from_the_settings(settings: Settings) -> None:
+    """Else what an administrator wrote is read and has no effect."""
+    wish = json.loads(desired.render(settings))
+    assert wish["closed_ports"] == [settings.listen_port]
+    assert "169.254.0.0/16" in wish["deny_addresses"]
+    assert wish["totals"]["apps"] == {"memory_percent": 80, "swap_percent": 50, "tasks_percent": 60}
+    open_to_all = dataclasses.replace(settings, confinement=dataclasses.replace(settings.confinement, api_open=True))
+    assert json.loads(desired.render(open_to_all))["closed_ports"] == []
 
 
 def test_twenty_apps_take_no_more_queries_than_one(settings: Settings) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rustploy_agent import doctor
+from rustploy_agent import doctor, reach
 from rustploy_agent.config import Settings
 
 
@@ -25,6 +25,23 @@ def test_limits_that_do_not_hold_are_told(
     (tmp_path / "cgroup.controllers").write_text(controllers)
     monkeypatch.setattr(doctor, "CONTROL_GROUPS", tmp_path)
     trouble = doctor.CHECKS["limits of apps"](settings)
+    assert trouble is None if told is None else trouble is not None and told in trouble[0]
+
+
+@pytest.mark.parametrize(
+    ("servers", "told"),
+    [
+        ("nameserver 127.0.0.53\n# nameserver 169.254.169.254\n", None),
+        ("nameserver 169.254.169.254\n", "169.254.169.254"),
+    ],
+)
+def test_a_name_server_that_apps_may_not_reach_is_told(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, servers: str, told: str | None
+) -> None:
+    """On some clouds it has the address of the metadata; no app there finds its database, and nothing says why."""
+    (tmp_path / "resolv.conf").write_text(servers)
+    monkeypatch.setattr(reach, "RESOLVER", tmp_path / "resolv.conf")
+    trouble = doctor.CHECKS["name servers"](settings)
     assert trouble is None if told is None else trouble is not None and told in trouble[0]
 
 

@@ -46,6 +46,7 @@ GROUND = {
     "descriptors",
     "units",
     "config",
+    "confinement",
     "files",
     "precedence",
     "ballast",
