@@ -28,6 +28,7 @@ def job_document(
             "commit": commit,
             "pushed": run.deployment.pushed_commit,
             "schemes": list(settings.schemes),
+            "hosts": list(settings.source_hosts),
             "file_root": settings.file_root,
             "max_bytes": settings.source_max_bytes,
             "known_commits": list(known),

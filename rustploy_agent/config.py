@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rustploy_agent import outgoing
 from rustploy_agent.confinement import Confinement
 from rustploy_agent.confinement import parse as parse_confinement
 from rustploy_agent.errors import AgentError
@@ -17,12 +18,11 @@ from rustploy_agent.fields import Fields, absolute_path, boolean, integer, one_o
 from rustploy_agent.limits import Limits, parse_ceilings, parse_limits
 from rustploy_agent.mail import Mail
 from rustploy_agent.mail import parse as parse_mail
-from rustploy_agent.names import domain, email
+from rustploy_agent.names import domain, email, url_schemes
 
 CONFIG_FILE = Path("/etc/rustploy/agent.yaml")
 MIB = 1024 * 1024
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
-KNOWN_SCHEMES = ("https", "ssh", "http", "file")
 
 
 class ConfigError(AgentError):
@@ -145,6 +145,7 @@ class Settings:
     timeouts: Timeouts
     schemes: tuple[str, ...]
     file_root: str | None
+    source_hosts: tuple[str, ...]
     source_max_bytes: int
     first_port: int
     last_port: int
@@ -178,8 +179,9 @@ def parse(document: object, source: str = str(CONFIG_FILE)) -> Settings:
         standby_minutes=deployments.optional("standby_minutes", integer(0, 60), 10),
         history=_history(deployments.object("history")),
         timeouts=_timeouts(deployments.object("timeouts")),
-        schemes=source_fields.optional("schemes", _schemes, ("https", "ssh")),
+        schemes=source_fields.optional("schemes", url_schemes, ("https", "ssh")),
         file_root=source_fields.maybe("file_root", absolute_path),
+        source_hosts=source_fields.optional("hosts", outgoing.allowed_hosts, ()),
         source_max_bytes=source_fields.optional("max_mib", integer(1, 65536), 512) * MIB,
         first_port=ports.optional("first", integer(1024, 65535), 20000),
         last_port=ports.optional("last", integer(1024, 65535), 29999),
@@ -289,9 +291,3 @@ def _https(value: object) -> str:
     if not url.startswith("https://"):
         raise ValueError("must be an https URL")
     return url
-
-
-def _schemes(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or any(scheme not in KNOWN_SCHEMES for scheme in value):
-        raise ValueError(f"must be a non-empty list of: {', '.join(KNOWN_SCHEMES)}")
-    return tuple(value)

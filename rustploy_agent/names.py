@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from rustploy_agent.fields import integer, text
 
+KNOWN_SCHEMES = ("https", "ssh", "http", "file")
 APP_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,25}[a-z0-9])?")
 PROCESS_TYPE = re.compile(r"[a-z][a-z0-9]{0,15}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -281,3 +282,9 @@ def _punycode(name: str) -> str:
         return idna.encode(name, uts46=True, std3_rules=True).decode("ascii")
     except (idna.IDNAError, UnicodeError) as error:
         raise ValueError(f"must be a domain name: {error}") from None
+
+
+def url_schemes(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or any(scheme not in KNOWN_SCHEMES for scheme in value):
+        raise ValueError(f"must be a non-empty list of: {', '.join(KNOWN_SCHEMES)}")
+    return tuple(value)

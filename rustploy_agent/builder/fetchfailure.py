@@ -64,6 +64,8 @@ CAUSES = (
 )
 #: The code for which a deploy key may help.
 AUTHENTICATION_FAILED = "authentication_failed"
+#: git follows none by itself; redirects.py looks where they lead.
+REDIRECTED = re.compile(r"returned error: 30[12378]", re.IGNORECASE)
 REF_MISSING = re.compile(r"couldn't find remote ref|invalid refspec", re.IGNORECASE)
 COMMIT_MISSING = re.compile(
     r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref|bad object", re.IGNORECASE

@@ -45,6 +45,7 @@ class Fetch(NamedTuple):
     ref: str | None
     commit: str | None
     schemes: tuple[str, ...]
+    hosts: tuple[str, ...]
     file_root: str | None
     max_bytes: int
     timeout_seconds: int
@@ -83,6 +84,7 @@ def fetch_of(message: dict[str, Any]) -> Fetch:
         ref=_text(part, "ref") if part.get("ref") is not None else None,
         commit=_match(part, "commit", COMMIT) if part.get("commit") is not None else None,
         schemes=_texts(part, "schemes"),
+        hosts=_texts(part, "hosts") if "hosts" in part else (),
         file_root=_text(part, "file_root") if part.get("file_root") is not None else None,
         max_bytes=_positive(part, "max_bytes"),
         timeout_seconds=_positive(part, "timeout_seconds"),

@@ -50,6 +50,7 @@ CONFIG = """\
 \ttemplateDir =
 \tdefaultBranch = main
 [http]
+	followRedirects = false
 \tlowSpeedLimit = 1000
 \tlowSpeedTime = 30
 [credential]

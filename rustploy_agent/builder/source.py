@@ -12,8 +12,8 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-from rustploy_agent.builder import buildpack, deploykey, fetchfailure, gitrun, inspection, job
-from rustploy_agent.builder.bring import Source, bring, contains_pushed
+from rustploy_agent.builder import buildpack, deploykey, fetchfailure, gitrun, inspection, job, redirects
+from rustploy_agent.builder.bring import Source, contains_pushed
 from rustploy_agent.builder.checkout import SPARE_BYTES, check_out
 from rustploy_agent.builder.fetchfailure import GitFailed
 from rustploy_agent.builder.gitrun import Git
@@ -90,7 +90,7 @@ def perform(asked: Job, fetch: Fetch, places: Places, log: StepLog) -> dict[str,
 
 def deliver(source: Source, asked: Job, places: Places) -> dict[str, Any]:
     app = places.checkout(asked.slug_id)
-    commit, known = with_one_new_beginning(source, app)
+    source, commit, known = with_one_new_beginning(source, app)
     about = {"commit": commit, "known": known, "contains_pushed": contains_pushed(source, commit)}
     source.mirror.forget_credentials()
     if known:
@@ -118,8 +118,11 @@ def build_at_once(source: Source, asked: Job, name: str | None, app: str, places
         return None
 
 
-def with_one_new_beginning(source: Source, app: str) -> tuple[str, bool]:
-    """The commit, and whether it needs no checkout. A mirror that git cannot use is thrown away once."""
+def with_one_new_beginning(source: Source, app: str) -> tuple[Source, str, bool]:
+    """Where the source is now, the commit, and whether it needs no checkout.
+
+    A mirror that git cannot use is thrown away once.
+    """
     fresh = not source.mirror.exists
     while True:
         try:
@@ -150,16 +153,16 @@ def unexplained(failed: GitFailed) -> Refused:
     return Refused("fetch_failed", f"git {failed.what} failed: {failed.sentence()}", retryable=failed.what == "fetch")
 
 
-def obtain(source: Source, app: str) -> tuple[str, bool]:
+def obtain(source: Source, app: str) -> tuple[Source, str, bool]:
     if source.mirror.exists:
         source.mirror.clear_leftovers()
     else:
         source.git.run("init", ["--quiet", "--bare", source.mirror.repository])
-    commit = bring(source)
+    source, commit = redirects.bring_from_where_it_is(source)
     if commit in source.fetch.known_commits:
-        return commit, True
+        return source, commit, True
     check_out(source, commit, app)
-    return commit, False
+    return source, commit, False
 
 
 def tidy(mirror: Mirror) -> None:

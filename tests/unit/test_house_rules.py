@@ -17,6 +17,8 @@ MODULES = {
 }
 #: Programs that run alone and know the agent by files only: those of the fetch and build units, one for certificates.
 PROGRAMS = ("builder", "x509")
+#: What they and the agent both import.
+SHARED = {"outgoing"}
 #: Outside system -> the modules that may import it.
 DOORS = {
     "pydbus": {"bus"},
@@ -61,6 +63,7 @@ GROUND = {
 } | {
     "issuance",
     "loglines",
+    "outgoing",
     "mail",
     "strangers",
     "visits",
@@ -122,7 +125,12 @@ def test_the_programs_of_the_units_and_the_agent_do_not_import_each_other() -> N
     """A build's program that can open the database would have to be trusted with it."""
     for module, path in MODULES.items():
         alone = name(module).startswith(PROGRAMS)
-        assert all(one.startswith(PROGRAMS) == alone for one in ours(path)), module
+        assert all(one.startswith(PROGRAMS) == alone for one in ours(path) - SHARED), module
+
+
+def test_what_both_sides_import_imports_nothing_of_ours() -> None:
+    """Else the programs of a build load the agent, or the agent them."""
+    assert all(ours(MODULES[f"rustploy_agent.{module}"]) == set() for module in SHARED)
 
 
 def test_apply_is_standard_library_only_and_knows_nothing_of_ours() -> None:

@@ -1,6 +1,8 @@
 """The fetch program against real git repositories, kind and unkind."""
 
 import base64
+import contextlib
+import functools
 import http.server
 import os
 import shutil
@@ -331,6 +333,119 @@ def test_no_credentials_no_question(workshop: Workshop, recorder: tuple[type[Rec
     """git would wait for somebody at a terminal for ever."""
     result = workshop.fetch(f"http://127.0.0.1:{recorder[1]}/x", schemes=["http"])
     assert (result["code"], result["retryable"]) == ("authentication_failed", False)
+
+
+class Moving(http.server.SimpleHTTPRequestHandler):
+    """Serves a directory; below /moved/ it redirects to what `leads` says, as it does for what `later` ends with."""
+
+    leads: str
+    later: str | None
+    seen: list[tuple[str, str]]
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers.get("Authorization", "")))
+        path, _, query = self.path.partition("?")
+        if path.startswith("/moved/") or (self.later and path.endswith(self.later)):
+            self.send_response(301)
+            rest = path.removeprefix("/moved") + (f"?{query}" if query else "")
+            self.send_header("Location", self.leads + rest)
+            self.end_headers()
+        else:
+            super().do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hosts(repository: Repository) -> Iterator[tuple[type[Moving], type[Moving], list[str]]]:
+    """Two that serve the same repository, at /.git, and their addresses."""
+    made: list[type[Moving]] = []
+    addresses: list[str] = []
+    with contextlib.ExitStack() as stack:
+        for name in ("First", "Second"):
+            handler = type(name, (Moving,), {"leads": "", "later": None, "seen": []})
+            serve = functools.partial(handler, directory=str(repository.path))
+            server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            made.append(handler)
+            addresses.append(f"http://127.0.0.1:{server.server_address[1]}")
+        yield made[0], made[1], addresses
+
+
+def served(repository: Repository) -> str:
+    commit = repository.commit({"a": "1"})
+    repository.git("update-server-info")
+    return commit
+
+
+def test_a_repository_that_moved_on_its_host_is_found(
+    workshop: Workshop, repository: Repository, hosts: tuple[type[Moving], type[Moving], list[str]]
+) -> None:
+    """Else a renamed repository is not deployed any more."""
+    commit, (first, _, addresses) = served(repository), hosts
+    first.leads = addresses[0]
+    result = workshop.fetch(f"{addresses[0]}/moved/.git", schemes=["http"])
+    assert (result["ok"], result.get("commit")) == (True, commit), result
+    assert files_in(workshop.checkout) == {"a"}
+
+
+def test_a_redirect_into_this_host_or_its_network_is_not_followed(
+    workshop: Workshop, repository: Repository, hosts: tuple[type[Moving], type[Moving], list[str]]
+) -> None:
+    """Else a git host has the build user ask what only this host reaches: the API, a neighbour, a metadata service."""
+    commit, (first, second, addresses) = served(repository), hosts
+    for leads in (addresses[1], "http://169.254.169.254", "http://[::1]:1", "http://10.0.0.1", "http://0.0.0.0:1"):
+        first.leads = leads
+        result = workshop.fetch(f"{addresses[0]}/moved/.git", schemes=["http"])
+        assert (result["code"], result["retryable"]) == ("redirect_refused", False), (leads, result)
+        assert "source.hosts" in result["message"]
+    assert second.seen == []
+    first.leads = addresses[1]
+    result = workshop.fetch(f"{addresses[0]}/moved/.git", schemes=["http"], hosts=["127.0.0.0/8"])
+    assert (result["ok"], result.get("commit")) == (True, commit), result
+
+
+@pytest.mark.parametrize(
+    "leads", ["file:///etc", "https://127.0.0.1:1", "ssh://git@127.0.0.1", "http://u:p@example.org"]
+)
+def test_a_redirect_to_another_scheme_or_with_a_password_is_not_followed(
+    workshop: Workshop, repository: Repository, hosts: tuple[type[Moving], type[Moving], list[str]], leads: str
+) -> None:
+    served(repository)
+    hosts[0].leads = leads
+    result = workshop.fetch(f"{hosts[2][0]}/moved/.git", schemes=["http"], hosts=["127.0.0.0/8"])
+    assert result["code"] == "redirect_refused", result
+
+
+def test_redirects_without_end_end(workshop: Workshop, hosts: tuple[type[Moving], type[Moving], list[str]]) -> None:
+    hosts[0].leads = f"{hosts[2][0]}/moved"
+    result = workshop.fetch(f"{hosts[2][0]}/moved/.git", schemes=["http"])
+    assert result["code"] == "redirect_refused", result
+    assert len(hosts[0].seen) < 10
+
+
+def test_a_redirect_after_the_first_request_is_not_followed(
+    workshop: Workshop, repository: Repository, hosts: tuple[type[Moving], type[Moving], list[str]]
+) -> None:
+    """Else a host answers the first request itself, and sends all others elsewhere."""
+    served(repository)
+    (first, second, addresses) = hosts
+    first.leads, first.later = addresses[1], "/HEAD"
+    assert not workshop.fetch(f"{addresses[0]}/.git", schemes=["http"])["ok"]
+    assert second.seen == []
+
+
+def test_a_password_is_not_sent_where_a_redirect_leads(
+    workshop: Workshop, repository: Repository, hosts: tuple[type[Moving], type[Moving], list[str]]
+) -> None:
+    served(repository)
+    (first, second, addresses) = hosts
+    first.leads = addresses[1]
+    url = f"{addresses[0]}/moved/.git".replace("//", "//ci:hunter2@")
+    assert workshop.fetch(url, schemes=["http"], hosts=["127.0.0.1"])["ok"]
+    assert second.seen and all(authorization == "" for _, authorization in second.seen)
 
 
 def test_locks_and_half_a_pack_of_a_killed_fetch_do_not_block_the_next(
