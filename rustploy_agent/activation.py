@@ -12,6 +12,7 @@ from rustploy_agent import (
     events,
     http_probe,
     instances,
+    precedence,
     readiness,
     releases,
     routes,
@@ -26,6 +27,8 @@ from rustploy_agent.models import NO_ERROR, App, Process, Release, database
 from rustploy_agent.ports import WEB
 from rustploy_agent.run import Run
 
+#: How the command of a static site begins (buildpacks/lib/site.sh).
+FILE_SERVER = "exec /usr/bin/caddy run "
 START_SECONDS = 30
 STOP_SECONDS = 60
 #: What the ingress has decided for the old slot just before the switch, it has connected to after so long.
@@ -34,6 +37,11 @@ HANDOVER_SECONDS = 0.5
 
 def start(run: Run, release: Release, slot: str, written: Callable[[], None] = lambda: None) -> None:
     run.step("start")
+    if any(_runs_in_copy(run, release, command) for command in release.processes.values()):
+        run.log(
+            "the app runs in a copy of its release; what it writes there is gone with its next start, "
+            "what it writes to $RUSTPLOY_DATA_DIR stays"
+        )
     launch(run, release, slot, written=written)
 
 
@@ -65,7 +73,7 @@ def launch(
 def _write_slot(run: Run, release: Release, process: Process, slot: str) -> Path:
     """Write what the process will find at its next start; return the file."""
     env, file = process_environment(run, release, process, slot), instances.slot_file(run.path, process, slot)
-    slots.write(file, slots.render(env, _app_dir(run, release), release.processes[process.type]))
+    slots.write(file, _rendered(run, release, env, release.processes[process.type]))
     return file
 
 
@@ -111,7 +119,7 @@ def release_phase(run: Run, release: Release) -> None:
 
 def write_task(run: Run, release: Release) -> None:
     env = process_environment(run, release, None, None)
-    slots.write(slots.task_path(run.path), slots.render(env, _app_dir(run, release), str(release.release_command)))
+    slots.write(slots.task_path(run.path), _rendered(run, release, env, str(release.release_command)))
 
 
 def process_environment(run: Run, release: Release, process: Process | None, slot: str | None) -> dict[str, str]:
@@ -235,5 +243,12 @@ def web_port(app: App) -> int | None:
     return web.port(app.active_slot) if web else None
 
 
-def _app_dir(run: Run, release: Release) -> Path:
-    return run.settings.paths.slug(run.app.name, release.slug_id) / "app" / str(release.slug.root)
+def _rendered(run: Run, release: Release, env: dict[str, str], command: str) -> bytes:
+    top = run.settings.paths.slug(run.app.name, release.slug_id) / "app"
+    return slots.render(env, top, command, root=str(release.slug.root), copied=_runs_in_copy(run, release, command))
+
+
+def _runs_in_copy(run: Run, release: Release, command: str) -> bool:
+    """Whether the process gets a copy of the release that it may write into. Our own file server needs none."""
+    filesystem = precedence.filesystem(run.app.runtime, release.slug.manifest)
+    return filesystem == precedence.EPHEMERAL and not command.startswith(FILE_SERVER)

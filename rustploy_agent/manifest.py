@@ -8,7 +8,16 @@ from typing import Any
 
 from rustploy_agent.errors import Detail, InvalidManifest
 from rustploy_agent.fields import Fields, boolean, integer, shown
-from rustploy_agent.names import HEALTHCHECK, app_name, build_mode, build_root, command, git_ref, process_type
+from rustploy_agent.names import (
+    HEALTHCHECK,
+    app_name,
+    build_mode,
+    build_root,
+    command,
+    filesystem,
+    git_ref,
+    process_type,
+)
 
 LARGEST, DEEPEST = 64 * 1024, 20
 #: Told at once; 64 KiB have room for ten thousand wrong keys.
@@ -33,6 +42,7 @@ def parse(text: str) -> dict[str, Any]:
             "name": app.maybe("name", app_name),
             "port": app.maybe("port", integer(1, 65535)),
             "start_command": app.maybe("start_command", command),
+            "filesystem": app.maybe("filesystem", filesystem),
             **{key: app.maybe(key, parse) for key, parse in HEALTHCHECK.items()},
         },
         "build": {

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from rustploy_agent.fields import integer, text
+from rustploy_agent.fields import integer, one_of, text
 
 KNOWN_SCHEMES = ("https", "ssh", "http", "file")
 APP_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,25}[a-z0-9])?")
@@ -148,6 +148,9 @@ HEALTHCHECK: dict[str, Callable[[object], Any]] = {
     "healthcheck_interval_seconds": integer(1, 60),
     "healthcheck_host": health_host,
 }
+
+
+filesystem = one_of("ephemeral", "read-only")
 
 
 def command(value: object) -> str:

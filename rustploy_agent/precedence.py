@@ -11,6 +11,7 @@ from typing import Any
 
 AUTO, DEFAULT_HEALTH_PATH = "auto", "/"
 HEALTHCHECK = "healthcheck_"
+EPHEMERAL, READ_ONLY = "ephemeral", "read-only"
 #: Procfile's name for the release phase; it is no process that stays.
 RELEASE = "release"
 
@@ -44,6 +45,11 @@ def health(runtime: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
         wishes = {key.removeprefix(HEALTHCHECK): value for key, value in said.items() if key.startswith(HEALTHCHECK)}
         found |= {option: value for option, value in wishes.items() if value is not None}
     return found
+
+
+def filesystem(runtime: Mapping[str, Any], manifest: Manifest) -> str:
+    """Return whether the app may write into a copy of its release (ephemeral) or not at all (read-only)."""
+    return str(runtime.get("filesystem") or _get(manifest, "app", "filesystem") or EPHEMERAL)
 
 
 def start_command(manifest: Manifest) -> str | None:

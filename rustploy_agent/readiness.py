@@ -21,6 +21,11 @@ SETTLED_SECONDS = 10
 NEXT_END_SECONDS = 3
 #: Lines of an app quoted in a failure, and how long journald may take to store those of a process that just ended.
 LAST_LINES, JOURNAL_SECONDS = 10, 0.3
+READ_ONLY_ERRORS = ("Read-only file system", "EROFS")
+READ_ONLY_HINT = (
+    "it may write to $RUSTPLOY_DATA_DIR and /tmp; with app.filesystem: ephemeral in rustploy.yaml "
+    "also into a copy of its release"
+)
 EXPOSED = (
     "the app listens on port {port} of every address of this host, so it can be reached from outside without the "
     "ingress; have it listen on 127.0.0.1"
@@ -149,4 +154,6 @@ def with_last_lines(run: Run, sentence: str, unit: str) -> str:
     if not lines:
         time.sleep(JOURNAL_SECONDS)
         lines = journal.unit_lines(unit, run.deployment.id, LAST_LINES)
+    if any(said in line for line in lines for said in READ_ONLY_ERRORS):
+        sentence += f" ({READ_ONLY_HINT})"
     return sentence if not lines else f"{sentence}; its last lines:\n" + "\n".join(line[:500] for line in lines)

@@ -17,11 +17,16 @@ PORT = re.compile(rb"^export PORT=([0-9]{1,5})$", re.MULTILINE)
 NAME = re.compile(r"([a-z][a-z0-9]{0,15})-([ab])([2-9]|1[0-6])?\.env")
 
 
-def render(env: Mapping[str, str], app_dir: Path, command: str) -> bytes:
-    """sh assignments; in single quotes nothing but the quote itself has a meaning, so every byte arrives as it is."""
+def render(env: Mapping[str, str], release: Path, command: str, *, root: str = "", copied: bool = False) -> bytes:
+    """Return a slot file: sh assignments, in single quotes, in which every byte arrives as it is.
+
+    The process runs in the directory `root` of `release`; when `copied`, in that of a copy that it may write into.
+    """
     lines = [f"export {key}={shlex.quote(value)}" for key, value in sorted(env.items())]
-    lines += [f"rustploy_app_dir={shlex.quote(str(app_dir))}", f"rustploy_command={shlex.quote(command)}", ""]
-    return "\n".join(lines).encode("utf-8")
+    lines += [f"rustploy_app_dir={shlex.quote(str(release / root))}", f"rustploy_command={shlex.quote(command)}"]
+    if copied:
+        lines += [f"rustploy_copy_of={shlex.quote(str(release))}", f"rustploy_root={shlex.quote(root)}"]
+    return "\n".join([*lines, ""]).encode("utf-8")
 
 
 def path(app: Path, process: str, slot: str, number: int = 1) -> Path:

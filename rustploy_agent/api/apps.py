@@ -25,6 +25,7 @@ from rustploy_agent.names import (
     build_root,
     clone_url,
     commit_sha,
+    filesystem,
     git_ref,
     repository_part,
     url_scheme,
@@ -210,6 +211,7 @@ def _import_request(fields: Fields) -> dict[str, Any]:
         "build": _changed({}, _wanted(fields.object("build"), BUILD)),
         "runtime": {
             "port": runtime.maybe("port", integer(1, 65535)),
+            "filesystem": runtime.maybe("filesystem", filesystem),
             **{key: runtime.maybe(key, parse) for key, parse in HEALTHCHECK.items()},
         },
         "dependency_profile": None,

@@ -38,6 +38,7 @@ def _effective(app: App) -> dict[str, Any]:
         "build_mode": precedence.buildpack(app.build_mode, app.manifest, precedence.AUTO),
         "build_root": precedence.build_root(app.build, app.manifest),
         **_health(app),
+        "filesystem": precedence.filesystem(app.runtime, app.manifest),
         "start_command": precedence.start_command(app.manifest),
         "release_command": precedence.release_command(app.manifest, release.processes if release else {}),
         "processes": release.processes if release else {},

@@ -191,6 +191,24 @@ def test_an_app_that_refuses_its_public_name_is_not_healthy(api: Deployments) ->
     assert (answer.status, answer.body) == (200, f"http://{host}:{api.machine.place.http_port}")
 
 
+def test_what_an_app_writes_below_its_directory_goes_with_it_and_its_data_stays(api: Deployments) -> None:
+    """An app that cannot write does not start; one whose database lies in its directory must be told."""
+    write = (
+        'set -e; echo $(cat seen "$RUSTPLOY_DATA_DIR/seen" 2>/dev/null) one | tee -a seen >>"$RUSTPLOY_DATA_DIR/seen"; '
+    )
+    serve = "cat seen >version.txt; exec python3 app.py"
+    api.create("writing", server("x") | {"Procfile": f"web: {write}{serve}\n"})
+    first = api.healthy("writing")
+    assert api.get("writing").body == "one\n"
+    assert "in a copy of its release" in api.logs("writing", first["id"])
+    assert api.post("writing", "restart").status == 200
+    assert api.get("writing").body == "one one\n", "only the line of the data directory was left"
+    api.commit("writing", {"rustploy.yaml": "version: 1\napp: {filesystem: read-only}\n"})
+    failed = api.wait("writing", api.start("writing"))
+    assert failed["error_code"] in ("exited", "unhealthy")
+    assert "app.filesystem: ephemeral" in failed["last_error"]
+
+
 def test_one_directory_of_a_repository_is_built_and_runs(api: Deployments) -> None:
     """A repository with a server and a client deploys twice, and each app is what its directory has."""
     files = {f"server/{name}": text for name, text in scripted("the server").items()}

@@ -181,3 +181,60 @@ def test_a_launcher_that_nobody_hands_anything_waits_until_it_is_stopped(
     assert spent <= 0.1 * os.sysconf("SC_CLK_TCK")
     waiting.terminate()
     assert waiting.wait(20) == -signal.SIGTERM
+
+
+def launch_copy(release: Path, command: str, root: str = "") -> subprocess.CompletedProcess[bytes]:
+    """As the unit does for a process that may write into a copy of its release."""
+    slot, copies = release.parent / "slot.env", release.parent / "copies"
+    copies.mkdir(exist_ok=True)
+    slot.write_bytes(slots.render({}, release, command, root=root, copied=True))
+    env = {"RUSTPLOY_SLOT_FILE": str(slot), "PATH": "/usr/bin:/bin", "RUSTPLOY_COPIES": str(copies)}
+    return subprocess.run([LAUNCH], env=env, capture_output=True, timeout=20, stdin=subprocess.DEVNULL)
+
+
+def tree(directory: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_a_process_writes_into_its_copy_and_never_into_the_release(app: Path) -> None:
+    """Many apps write below their own directory; a release must stay as it was built."""
+    tree(app, {"app.db": "old", ".hidden/x": "h", "..odd": "o", "deep/er/file": "d", "-n": "dash"})
+    done = launch_copy(app, "cat .hidden/x ..odd deep/er/file ./-n; echo new >app.db; : >deep/er/made; cat app.db")
+    assert (done.stdout, done.stderr) == (b"hoddashnew\n", b"")
+    assert (app / "app.db").read_text() == "old"
+    assert not (app / "deep/er/made").exists()
+    assert launch_copy(app, "cat app.db; ls deep/er").stdout == b"oldfile\n", "each start begins with the release"
+
+
+def test_installed_packages_are_linked_and_not_copied(app: Path) -> None:
+    """A copy of node_modules at each start would take seconds and a second time its room."""
+    tree(
+        app, {"node_modules/x/index.js": "1", ".venv/bin/python": "2", "vendor/y": "3", ".profile.d/a.sh": "export A=4"}
+    )
+    printed = launch_copy(app, 'readlink node_modules .venv vendor; cat node_modules/x/index.js; echo "$A"').stdout
+    expected = [str(app / name) for name in ("node_modules", ".venv", "vendor")]
+    assert printed.decode().splitlines() == [*expected, "14"]
+
+
+@pytest.mark.parametrize("root", ["web", "apps/web", "vendor/web"])
+def test_a_directory_of_the_release_is_copied_with_what_lies_around_it(app: Path, root: str) -> None:
+    """Workspaces find their packages above them."""
+    tree(app, {f"{root}/file": "mine", "shared/name": "shared", "node_modules/x": "x", f"{root}/node_modules/y": "y"})
+    up = "/".join([".."] * len(root.split("/")))
+    command = f"cat file {up}/shared/name {up}/node_modules/x node_modules/y; echo >>file && pwd"
+    done = launch_copy(app, command, root)
+    copy = app.parent / "copies" / "app" / root
+    assert (done.stdout.decode(), done.stderr) == (f"minesharedxy{copy}\n", b"")
+    assert (app / root / "file").read_text() == "mine"
+
+
+def test_links_of_the_release_stay_links_and_nothing_outside_is_copied(app: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text("secret")
+    tree(app, {"target": "t"})
+    (app / "inner").symlink_to("target")
+    (app / "outer").symlink_to(tmp_path / "outside")
+    done = launch_copy(app, "readlink inner outer; cat inner")
+    assert done.stdout.decode() == f"target\n{tmp_path}/outside\nt"

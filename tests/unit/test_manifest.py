@@ -15,6 +15,7 @@ WHOLE = """
 version: 1
 app:
   {name: blog, port: 3000, start_command: gunicorn app:app, healthcheck_path: /up, healthcheck_status: 204,
+   filesystem: read-only,
    healthcheck_timeout_seconds: 90, healthcheck_interval_seconds: 2, healthcheck_host: www.example.org}
 build: {mode: python, profile: production}
 dependencies: {postgres: {enabled: true}, redis: {enabled: false}}
@@ -41,6 +42,7 @@ def test_every_key_arrives() -> None:
         "healthcheck_timeout_seconds": 90,
         "healthcheck_interval_seconds": 2,
         "healthcheck_host": "www.example.org",
+        "filesystem": "read-only",
         "start_command": "gunicorn app:app",
     }
     assert parsed["migrations"] == {"enabled": True, "command": "python manage.py migrate"}
