@@ -58,7 +58,7 @@ class Paths:
     @property
     def sites(self) -> Path:
         """What the ingress was told of each app, should the database be lost; with keys of certificates."""
-        return self.state / "agent" / "sites.json"
+        return self.routes / "sites.json"
 
     @property
     def apply_result(self) -> Path:
