@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tests.bench as package
-from tests.bench import deploy, idle, ingress, requests, rollback
+from tests.bench import deploy, idle, ingress, requests, rollback, scale
 from tests.bench.subjects import chosen
 from tests.machine import Machine
 from tests.machine.base import RELEASES
@@ -22,21 +22,26 @@ KINDS = {
     "requests": requests.measure,
     "ingress": ingress.measure,
 }
+SCALE = "scale"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         "python3 -m tests.bench", description=package.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("kind", choices=(*KINDS, SCALE))
     parser.add_argument("--release", choices=RELEASES, default="bookworm")
     parser.add_argument("--machine")
     parser.add_argument("--apps")
     parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--count", type=int, default=150)
     arguments = parser.parse_args()
     subjects = chosen(arguments.apps)
     with machine_of(arguments.machine, arguments.release) as machine:
-        KINDS[arguments.kind](machine, subjects, arguments.pairs)
+        if arguments.kind == SCALE:
+            scale.measure(machine, subjects, arguments.pairs, arguments.count)
+        else:
+            KINDS[arguments.kind](machine, subjects, arguments.pairs)
 
 
 @contextlib.contextmanager
