@@ -15,6 +15,7 @@ from rustploy_agent import (
     activation,
     build_variables,
     compilation,
+    durable,
     environment,
     events,
     history,
@@ -31,11 +32,13 @@ from rustploy_agent.ahead import Ahead
 from rustploy_agent.errors import DeploymentFailed, Unavailable
 from rustploy_agent.models import App, Deployment, Release, Slug
 from rustploy_agent.ports import allocate
-from rustploy_agent.process import sync_filesystem
 from rustploy_agent.run import Run, passing
 
+#: What is left to do once the deployment has ended.
+Rest = Callable[[], None]
 
-def deploy(run: Run) -> None:
+
+def deploy(run: Run) -> Rest:
     space.refuse_when_short(run.settings)
     environment.variables(run.app, run.settings.paths)  # unreadable ones are told of before the build, not after it
     with Ahead(run) as ahead, ThreadPoolExecutor(max_workers=2) as aside:
@@ -52,18 +55,22 @@ def deploy(run: Run) -> None:
             activation.await_health(run, release, ahead.slot)
             finish_slug(slug, synced)
     activation.switch(run, release, ahead.slot)
-    finish(run, release)
+    return partial(finish, run, release)
 
 
-def leave(run: Run, release: Release, ahead: Ahead) -> None:
+def leave(run: Run, release: Release, ahead: Ahead) -> Rest:
     """What serves already goes on; what was started to take its place is stopped."""
     ahead.finish()
     activation.leave(run, release)
+    return partial(_stop_idle, run, release)
+
+
+def _stop_idle(run: Run, release: Release) -> None:
     activation.stop_slot(run, run.app.idle_slot)
     prune(run, release)
 
 
-def rollback(run: Run) -> None:
+def rollback(run: Run) -> Rest:
     release = Release.get_or_none(Release.id == run.deployment.target_release_id)
     if release is None:
         raise DeploymentFailed("no_rollback_target", "the release is not kept any more")
@@ -73,7 +80,7 @@ def rollback(run: Run) -> None:
         activation.start(run, release, ahead.slot, partial(ahead.hand_over, release))
         activation.await_health(run, release, ahead.slot)
     activation.switch(run, release, ahead.slot)
-    finish(run, release)
+    return partial(finish, run, release)
 
 
 def finish(run: Run, release: Release) -> None:
@@ -143,7 +150,7 @@ def build(run: Run, source: Source, aside: ThreadPoolExecutor) -> tuple[Slug, Fu
     directory = run.path / "slugs" / source.slug.id
     built = source.built or compilation.build_job(run, source.slug, source.buildpack)
     slug = compilation.seal(source.slug, directory, source.buildpack, source.manifest, built)
-    return slug, aside.submit(sync_filesystem, directory)
+    return slug, aside.submit(durable.make_durable, directory)
 
 
 def finish_slug(slug: Slug, synced: Future[None] | None) -> None:

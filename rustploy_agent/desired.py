@@ -50,6 +50,17 @@ def render(settings: Settings) -> bytes:
     return json.dumps(wish, sort_keys=True).encode()
 
 
+def render_app(name: str, settings: Settings) -> dict[str, Any] | None:
+    """Return what `render` says of one app; None when it is not wished for."""
+    app = App.get_or_none(App.name == name, ~App.deleting)
+    if app is None:
+        return None
+    slots, removing = Slot.select().where(Slot.app == app), Slug.select().where(Slug.app == app)
+    processes = Process.select().where(Process.app == app).order_by(Process.type, Process.number)
+    removing = removing.where(Slug.state == "removing").order_by(Slug.id)
+    return _app(app, list(slots), list(processes), list(removing), settings)
+
+
 def _by_app(rows: Iterable[T]) -> defaultdict[str, list[T]]:
     found: defaultdict[str, list[T]] = defaultdict(list)
     for row in rows:
@@ -96,12 +107,16 @@ class Applier:
         self._requested = self._done = 0
         self._removals = False
         self._result: dict[str, Any] = {}
+        #: App -> what apply has made of it, as it was wished for; slugs to remove are left out.
+        self._applied: dict[str, dict[str, Any]] = {}
 
     def ensure(self, app: str, *, removals: bool = True) -> None:
         """Returns once what the database says now is applied; ApplyFailed when `app` was refused.
 
         Without `removals`, slugs that only wait for their removal do not make apply run; a later run removes them.
         """
+        if self._is_applied(app, removals):
+            return
         with self._requests:
             self._requested += 1
             mine = self._requested
@@ -122,8 +137,23 @@ class Applier:
         if self._settings.paths.desired.exists():
             self.ensure("", removals=False)
 
+    def _is_applied(self, name: str, removals: bool) -> bool:
+        """Whether apply has done this app's part already. What others wait for does not concern it."""
+        before, wish = self._applied.get(name), render_app(name, self._settings)
+        if before is None or wish is None or (removals and wish["remove_slugs"]):
+            return False
+        return before == _without_slugs(wish)
+
     def _run(self, removals: bool) -> dict[str, Any]:
         content = render(self._settings)
+        wished = {app["name"]: _without_slugs(app) for app in json.loads(content)["apps"]}
+        # Until apply has ended, nobody knows what is made of those that are about to change.
+        self._applied = {name: wish for name, wish in self._applied.items() if wished.get(name) == wish}
+        done = self._carry_out(content, removals)
+        self._applied = {name: wish for name, wish in wished.items() if done["apps"].get(name, {}).get("ok") is True}
+        return done
+
+    def _carry_out(self, content: bytes, removals: bool) -> dict[str, Any]:
         done = self._read()
         if done is None or not _complete(done) or not self._is_done(done["desired_sha256"], content, removals):
             files.replace(self._settings.paths.desired, content, mode=0o600)
@@ -165,7 +195,11 @@ class Applier:
 
 
 def _without_removals(wish: dict[str, Any]) -> dict[str, Any]:
-    return wish | {"apps": [app | {"remove_slugs": []} for app in wish["apps"]]}
+    return wish | {"apps": [_without_slugs(app) for app in wish["apps"]]}
+
+
+def _without_slugs(app: dict[str, Any]) -> dict[str, Any]:
+    return app | {"remove_slugs": []}
 
 
 def _complete(done: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from rustploy_agent import (
@@ -30,7 +31,7 @@ from rustploy_agent.caddy import Host, Json, Served, Site
 from rustploy_agent.config import Settings
 from rustploy_agent.errors import AgentError
 from rustploy_agent.ingress import CertificateRefused, Ingress, IngressDown, IngressRefused
-from rustploy_agent.models import App, Domain
+from rustploy_agent.models import App, Domain, Process
 from rustploy_agent.pairs import Pair
 from rustploy_agent.ports import WEB
 
@@ -181,9 +182,19 @@ def _digest(given: list[Pair]) -> bytes:
 
 
 def served(settings: Settings) -> Served:
+    """Three queries, however many apps there are."""
     paths = settings.paths
+    domains_of, processes_of = defaultdict(list), defaultdict(list)
+    for row in Domain.select().order_by(Domain.name):
+        domains_of[row.app_id].append(row)
+    for process in Process.select().order_by(Process.type, Process.number):
+        processes_of[process.app_id].append(process)
+    claimed = {row.name for rows in domains_of.values() for row in rows}
     apps = list(App.select().order_by(App.name))
-    sites = [site for app in apps if not app.deleting and (site := _site(app, settings)) is not None]
+    wanted = [
+        _site(app, domains_of[app.id], processes_of[app.id], claimed, settings) for app in apps if not app.deleting
+    ]
+    sites = [site for site in wanted if site is not None]
     taken = {host.name for site in sites for host in site.hosts}
     sites += orphans.sites(paths, {app.name for app in apps}, taken)
     return Served(
@@ -196,11 +207,12 @@ def served(settings: Settings) -> Served:
     )
 
 
-def _site(app: App, settings: Settings) -> Site | None:
-    """None for an app that serves no HTTP or has no name to be asked for."""
-    webs = [process for process in instances.wanted_of(app) if process.type == WEB]
-    hosts = [_host(row, settings) for row in Domain.select().where(Domain.app == app).order_by(Domain.name)]
-    if own := _own_name(app, settings):
+def _site(app: App, rows: list[Domain], processes: list[Process], taken: set[str], settings: Settings) -> Site | None:
+    """None for an app that serves no HTTP or has no name to be asked for; names of domains are `taken`."""
+    webs = [process for process in processes if process.type == WEB and instances.is_wanted(app, process)]
+    hosts = [_host(row, settings) for row in rows]
+    own = reserved.address(app.name, settings)
+    if own and own not in taken:
         hosts.insert(0, Host(own))
     if not webs or not hosts:
         return None

@@ -6,14 +6,27 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from rustploy_agent import activation, events, files, orphans, ports, releases, routing, scaling, slots, standby
+from rustploy_agent import (
+    activation,
+    events,
+    files,
+    instances,
+    orphans,
+    ports,
+    releases,
+    routing,
+    scaling,
+    slots,
+    standby,
+    units,
+)
 from rustploy_agent.apps import remove
+from rustploy_agent.attempts import retry_or_yield, tidy_up
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
 from rustploy_agent.models import App, Deployment, Process, Slug
 from rustploy_agent.run import Run
 from rustploy_agent.systemd import Systemd
-from rustploy_agent.worker import retry_or_yield, tidy_up
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +38,11 @@ def settle(settings: Settings, systemd: Systemd, applier: Applier) -> None:
     for deployment in list(Deployment.select().where(Deployment.status == "deploying")):
         run = Run(settings, systemd, applier, deployment.app, deployment)
         _guarded(f"deployment {deployment.id}", partial(_interrupted, run))
+    up = _units_up(systemd)
     for app in list(App.select().where(~App.deleting)):
         # What waits for a job was set up by another version, perhaps, or with other settings.
         _guarded(f"jobs of {app.name}", partial(standby.dismiss_jobs, settings, systemd, app.name))
-        _guarded(f"app {app.name}", partial(_stop_leftovers, settings, systemd, applier, app))
+        _guarded(f"app {app.name}", partial(_stop_leftovers, settings, systemd, applier, app, up))
     _guarded("settings that concern all apps", applier.renew)
     for app in list(App.select().where(App.deleting)):
         _guarded(f"removal of {app.name}", partial(remove, app, settings, systemd, applier))
@@ -91,13 +105,25 @@ def _interrupted(run: Run) -> None:
         events.deployment_finished.send(deployment)
 
 
-def _stop_leftovers(settings: Settings, systemd: Systemd, applier: Applier, app: App) -> None:
+def _units_up(systemd: Systemd) -> set[str] | None:
+    """All units of apps that run, asked at once; None when systemd does not say, so that each app's are asked about."""
+    try:
+        return systemd.up(units.app_pattern())
+    except Exception:
+        log.exception("asking systemd what runs")
+        return None
+
+
+def _stop_leftovers(settings: Settings, systemd: Systemd, applier: Applier, app: App, up: set[str] | None) -> None:
     """systemd is asked what runs and should not: rows tell of the last deployment, not of what one before it left."""
     run = Run(settings, systemd, applier, app, Deployment(app=app))
     releases.discard_unfinished(app, run.path / "slugs")
-    activation.stop_slot(run, app.idle_slot)
-    if app.stopped and app.active_slot is not None:
-        activation.stop_slot(run, app.active_slot)
+    leaving = [app.idle_slot, *([app.active_slot] if app.stopped and app.active_slot is not None else [])]
+    processes = instances.of(app)
+    for slot in leaving:
+        names = {instances.unit(app, process, slot) for process in processes}
+        if up is None or names & up or slots.of_slot(run.path, slot):
+            activation.stop_slot(run, slot)
     scaling.retire_surplus(run)
     if Slug.select().where(Slug.app == app, Slug.state == "removing").exists():
         applier.ensure(app.name)

@@ -34,6 +34,7 @@ METHODS = {
     "RestartUnit": ("s", "s", ">o"),
     "ResetFailedUnit": ("s",),
     "ListUnitsByNames": ("as", ">a(ssssssouso)"),
+    "ListUnitsByPatterns": ("as", "as", ">a(ssssssouso)"),
 }
 
 
@@ -157,6 +158,12 @@ class Systemd:
     def states(self, names: list[str]) -> dict[str, UnitState]:
         rows = zip(names, self._patiently(lambda: self._call("ListUnitsByNames", names)), strict=True)
         return {name: UnitState(active=row[3], sub=row[4], path=row[6], job=row[7]) for name, row in rows}
+
+    def up(self, pattern: str) -> set[str]:
+        """Return the units of that pattern that have not ended, or that failed, with one question for all of them."""
+        rows = self._call("ListUnitsByPatterns", [], [pattern])
+        states = {row[0]: UnitState(active=row[3], sub=row[4], path=row[6], job=row[7]) for row in rows}
+        return {name for name, state in states.items() if not state.ended or state.active == "failed"}
 
     def needs_reload(self, unit: str) -> bool:
         """Whether its files were changed after systemd has read them."""

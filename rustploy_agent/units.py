@@ -22,6 +22,11 @@ def app(name: str, process: str, slot: str, number: int = 1) -> str:
     return f"rustploy-app@{name}-{instance(process, slot, number)}.service"
 
 
+def app_pattern() -> str:
+    """As systemd's lists of units take it: all units that run something of apps."""
+    return "rustploy-app@*.service"
+
+
 def fetch(name: str) -> str:
     return f"rustploy-fetch@{name}.service"
 

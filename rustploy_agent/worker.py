@@ -10,10 +10,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
-from rustploy_agent import ballast, damage, deploy, events, history, reservation
+from rustploy_agent import attempts, ballast, damage, deploy, events, history, reservation
+from rustploy_agent.attempts import ROLLBACK, WAITING
 from rustploy_agent.clock import left_ms, now_ms
 from rustploy_agent.config import Settings
 from rustploy_agent.desired import Applier
@@ -21,15 +23,16 @@ from rustploy_agent.errors import AgentError, Conflict, DeploymentFailed, NotFou
 from rustploy_agent.leftovers import Leftovers
 from rustploy_agent.memory import give_back
 from rustploy_agent.models import App, DatabaseError, Deployment, database, rest
-from rustploy_agent.run import Run, passing
+from rustploy_agent.run import Run
 from rustploy_agent.standby import Standby
 from rustploy_agent.systemd import Systemd
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 BACKOFF_MS, LONGEST_BACKOFF_MS = 5_000, 60_000
 RECORD_AGAIN_SECONDS = 5
-WAITING = ("queued", "retrying")
-ROLLBACK = "rollback"
+#: Of so many apps at once, what follows the switch is done without a place among the deployments.
+MOST_AFTER = 8
 
 
 class Worker:
@@ -41,6 +44,7 @@ class Worker:
         #: The same for the thread that does rollbacks alone, told only while all the others work.
         self._rollback_came, self._idle = threading.Condition(lock), 0
         self._busy: set[str] = set()
+        self._after = threading.BoundedSemaphore(MOST_AFTER)
         #: Set for who holds an app, to have it end what it does.
         self._holders: dict[str, threading.Event] = {}
         self._runs: dict[str, Run] = {}
@@ -67,6 +71,9 @@ class Worker:
             self._rollback_came.notify_all()
         for thread in self._threads:
             thread.join()
+        for _ in range(MOST_AFTER):
+            self._after.acquire()
+        self._after.release(MOST_AFTER)
         self._leftovers.stop()
         self.standby.stop()
 
@@ -93,9 +100,11 @@ class Worker:
         """`enqueue` inside a transaction; what it returns is to be told to `announce` after the commit."""
         with database.atomic("IMMEDIATE"):
             reservation.take(deployment)
-            waiting = [one for one in history.in_status(deployment.app, *WAITING) if _gives_way(one, deployment)]
+            waiting = [
+                one for one in history.in_status(deployment.app, *WAITING) if attempts.gives_way(one, deployment)
+            ]
             for older in waiting:
-                older.move(WAITING, "failed", **superseded_by(deployment))
+                older.move(WAITING, "failed", **attempts.superseded_by(deployment))
             deployment.created_at_unix_ms = deployment.updated_at_unix_ms = Deployment.next_turn(deployment.app)
             if not App.select().where(App.id == deployment.app_id, ~App.deleting).exists():
                 raise NotFound("the app was deleted meanwhile", code="app_not_found")
@@ -154,18 +163,37 @@ class Worker:
 
     def _work(self, came: threading.Condition) -> None:
         while (deployment := self._take(came)) is not None:
-            try:
-                run = self._end(deployment)
+            run, rest_of_it = self._end(deployment)
+            if rest_of_it is not None and self._after.acquire(blocking=False):
+                aside = (deployment, run, rest_of_it)
+                threading.Thread(target=self._complete_aside, args=aside, name="worker-after", daemon=True).start()
+            else:
+                self._complete(deployment, run, rest_of_it)
+
+    def _complete_aside(self, deployment: Deployment, run: Run | None, rest_of_it: deploy.Rest) -> None:
+        """In a thread of its own: another app's next deployment has this one's place already."""
+        try:
+            self._complete(deployment, run, rest_of_it)
+            rest()
+        finally:
+            self._after.release()
+
+    def _complete(self, deployment: Deployment, run: Run | None, rest_of_it: deploy.Rest | None) -> None:
+        """Do what follows a deployment's end. Its app is held until then: none of its own begins before."""
+        try:
+            if run is not None and rest_of_it is not None:
+                self._guarded(run, rest_of_it)
+            if run is not None:
                 self.standby.ready(run.app, run.jobs, slot=run.deployment.status == "healthy")
-            except Exception:
-                log.exception("deployment %s ended in an internal error", deployment.id)
-                self._fail_somehow(deployment)
-            finally:
-                self._runs.pop(deployment.id, None)
-                self._release(deployment.app_id)
-                ballast.lay(self._settings.paths)
-                database.forget_idle()
-                give_back()
+        except Exception:
+            log.exception("deployment %s ended in an internal error", deployment.id)
+            self._fail_somehow(deployment)
+        finally:
+            self._runs.pop(deployment.id, None)
+            self._release(deployment.app_id)
+            ballast.lay(self._settings.paths)
+            database.forget_idle()
+            give_back()
 
     def _fail_somehow(self, deployment: Deployment) -> None:
         """What cannot be recorded now, for want of room, is recorded as soon as it can be; until then the app waits."""
@@ -188,12 +216,12 @@ class Worker:
         """
         with came:
             while not self._stopping:
-                waiting = _waiting(rollbacks_only=came is self._rollback_came)
+                waiting = attempts.waiting_ones(rollbacks_only=came is self._rollback_came)
                 free = [one for one in waiting if one.app_id not in self._busy]
                 pauses = {one.id: left_ms(one.not_before_unix_ms, LONGEST_BACKOFF_MS) for one in free}
                 due = [one for one in free if not pauses[one.id]]
                 for deployment in due:
-                    if begin(deployment):
+                    if attempts.begin(deployment):
                         self._busy.add(deployment.app_id)
                         if len(waiting) > 1:
                             self.wake(rollback=any(one.kind == ROLLBACK for one in waiting if one is not deployment))
@@ -209,14 +237,24 @@ class Worker:
         came.wait(seconds)
         self._idle -= others
 
-    def _end(self, deployment: Deployment) -> Run:
-        run = Run(self._settings, self._systemd, self._applier, deployment.app, deployment, standby=self.standby)
-        self._runs[deployment.id] = run
-        if Deployment.get_by_id(deployment.id).cancel_requested:
-            run.cancelled.set()
+    def _end(self, deployment: Deployment) -> tuple[Run | None, deploy.Rest | None]:
+        """Bring the deployment to its end; return what is left to do then, which is nothing after a failure."""
         try:
-            run.log(f"{deployment.kind} begins, attempt {deployment.attempt}")
-            (deploy.rollback if deployment.kind == ROLLBACK else deploy.deploy)(run)
+            run = Run(self._settings, self._systemd, self._applier, deployment.app, deployment, standby=self.standby)
+            self._runs[deployment.id] = run
+            if Deployment.get_by_id(deployment.id).cancel_requested:
+                run.cancelled.set()
+            return run, self._guarded(run, partial(_carry_out, run))
+        except Exception:
+            log.exception("deployment %s ended in an internal error", deployment.id)
+            self._fail_somehow(deployment)
+            return None, None
+
+    def _guarded(self, run: Run, action: Callable[[], T]) -> T | None:
+        """What the action returns; None after a failure, which is then recorded."""
+        deployment = run.deployment
+        try:
+            return action()
         except DeploymentFailed as error:
             self._fail(run, error)
         except AgentError as error:
@@ -231,7 +269,7 @@ class Worker:
                     "internal_error", f"internal error ({type(error).__name__}); see journalctl -u rustploy-agent"
                 ),
             )
-        return run
+        return None
 
     def _fail(self, run: Run, error: DeploymentFailed) -> None:
         """Cleans up first, so that who reads `failed` finds nothing left over."""
@@ -240,59 +278,17 @@ class Worker:
             run.log(f"cleaning up after the switch failed and will be tried again: {error.message}", priority=4)
             self._leftovers.later(run)
             return
-        tidy_up(run, f"{error.code}: {error.message}")
+        attempts.tidy_up(run, f"{error.code}: {error.message}")
         told = {"error_code": error.code, "last_error": error.message}
         if error.retryable and deployment.attempt < self._settings.attempts and not run.cancelled.is_set():
             pause = min(BACKOFF_MS * 2 ** (deployment.attempt - 1), LONGEST_BACKOFF_MS)
-            retry_or_yield(deployment, not_before_unix_ms=now_ms() + pause, **told)
+            attempts.retry_or_yield(deployment, not_before_unix_ms=now_ms() + pause, **told)
         else:
             deployment.move(("deploying",), "failed", **told)
         if deployment.status == "failed":
             events.deployment_finished.send(deployment)
 
 
-def _waiting(*, rollbacks_only: bool) -> list[Deployment]:
-    """The oldest of each app, the oldest first."""
-    found = Deployment.select().join(App).where(Deployment.status.in_(WAITING), ~App.deleting)
-    if rollbacks_only:
-        found = found.where(Deployment.kind == ROLLBACK)
-    oldest: dict[str, Deployment] = {}
-    for one in found.order_by(Deployment.created_at_unix_ms, Deployment.id):
-        oldest.setdefault(one.app_id, one)
-    return list(oldest.values())
-
-
-def begin(deployment: Deployment) -> bool:
-    """After a power cut that forgets it, the deployment waits still."""
-    with passing():
-        return deployment.move(WAITING, "deploying", attempt=deployment.attempt + 1, step=None)
-
-
-def tidy_up(run: Run, reason: str | None = None) -> None:
-    """Whatever goes wrong here, a full disk for one, a deployment that nobody works on any more must still end."""
-    try:
-        ballast.give_way(run.settings.paths)
-        if reason:
-            run.log(reason, priority=3)
-        deploy.clean_up(run)
-    except Exception:
-        log.exception("cleaning up after deployment %s", run.deployment.id)
-
-
-def _gives_way(older: Deployment, newer: Deployment) -> bool:
-    """A rollback is somebody's wish: a push comes after it, and not in its place."""
-    return older.kind != ROLLBACK or newer.pushed_commit is None
-
-
-def superseded_by(newer: Deployment) -> dict[str, str]:
-    return {"error_code": "superseded", "last_error": f"superseded by deployment {newer.id}"}
-
-
-def retry_or_yield(deployment: Deployment, **changes: Any) -> None:
-    """To be tried again, unless a newer one waits: after that one, the older must not take its place again."""
-    with database.atomic("IMMEDIATE"):
-        newer = [one for one in history.in_status(deployment.app, *WAITING) if _gives_way(deployment, one)]
-        if newer:
-            deployment.move(("deploying",), "failed", **superseded_by(newer[0]))
-        else:
-            deployment.move(("deploying",), "retrying", **changes)
+def _carry_out(run: Run) -> deploy.Rest:
+    run.log(f"{run.deployment.kind} begins, attempt {run.deployment.attempt}")
+    return (deploy.rollback if run.deployment.kind == ROLLBACK else deploy.deploy)(run)

@@ -7,6 +7,7 @@ digest of what it read, fetch and build leave results, an app's unit serves HTTP
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import os
@@ -106,6 +107,11 @@ class Manager:
             unit = self.units.get(name, Unit())
             found.append((name, "", "loaded", unit.active, unit.sub, "", f"/unit/{name}", 0, "", "/"))
         return found
+
+    def ListUnitsByPatterns(self, states: list[str], patterns: list[str], *, timeout: float) -> list[tuple[Any, ...]]:
+        assert not states
+        names = [name for name in self.units if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+        return self.ListUnitsByNames(names, timeout=timeout)
 
     def running(self) -> set[str]:
         return {name for name, unit in self.units.items() if unit.active == "active"}

@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
-from rustploy_agent import desired
+from rustploy_agent import apps, desired
+from rustploy_agent.clock import new_id
 from rustploy_agent.config import Settings
+from rustploy_agent.core import Core
+from rustploy_agent.errors import ApplyFailed
 from rustploy_agent.models import App, Process, Slot, Slug, database
+from tests.unit.manager import Manager
 
 pytestmark = pytest.mark.usefixtures("opened")
 
@@ -70,3 +74,53 @@ def test_twenty_apps_take_no_more_queries_than_one(settings: Settings) -> None:
     for number in range(19):
         make(f"app{number}", 21100 + 10 * number)
     assert queries() == alone
+
+
+class TestApplier:
+    def test_what_others_wait_for_does_not_make_an_app_wait(self, core: Core, manager: Manager) -> None:
+        """Else ten deployments at once wait for ten runs of apply each, and the more so the more apps there are."""
+        for name in ("blog", "shop"):
+            apps.create(name, core.settings, core.systemd, core.applier)
+        before = manager.applied
+        Slot.update(deployment_id=new_id()).where(Slot.app == App.get(name="shop"), Slot.letter == "b").execute()
+        core.applier.ensure("blog")
+        assert manager.applied == before
+        core.applier.ensure("shop")
+        assert manager.applied == before + 1
+
+    def test_what_apply_refused_is_tried_again(self, core: Core, manager: Manager) -> None:
+        """Else an app that was refused once, for want of room perhaps, can never be deployed again."""
+        apps.create("blog", core.settings, core.systemd, core.applier)
+        Slot.update(deployment_id=new_id()).where(Slot.letter == "b").execute()
+        manager.refused = {"blog": "no room"}
+        for _ in range(2):
+            with pytest.raises(ApplyFailed, match="no room"):
+                core.applier.ensure("blog")
+        manager.refused = {}
+        before = manager.applied
+        core.applier.ensure("blog")
+        assert manager.applied == before + 1
+
+    def test_a_change_back_while_apply_is_on_its_way_is_applied(self, core: Core, manager: Manager) -> None:
+        """Else a run that ends too late leaves the units as they were wished for in between."""
+        app = apps.create("blog", core.settings, core.systemd, core.applier)
+        first = Slot.get(app=app, letter="b").deployment_id
+        Slot.update(deployment_id=new_id()).where(Slot.letter == "b").execute()
+        manager.apply_error = "killed"
+        with pytest.raises(ApplyFailed):
+            core.applier.ensure("blog")
+        manager.apply_error = None
+        Slot.update(deployment_id=first).where(Slot.letter == "b").execute()
+        before = manager.applied
+        core.applier.ensure("blog")
+        assert manager.applied == before + 1
+
+    def test_slugs_that_shall_go_are_removed_by_who_asks_for_it(self, core: Core, manager: Manager) -> None:
+        """Else old releases fill the disk."""
+        app = apps.create("blog", core.settings, core.systemd, core.applier)
+        slug = Slug.create(app=app, id=new_id(), build_mode="auto", state="removing")
+        before = manager.applied
+        core.applier.ensure("blog", removals=False)
+        assert manager.applied == before
+        core.applier.ensure("blog")
+        assert not Slug.select().where(Slug.id == slug.id).exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import http.client
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -332,6 +333,33 @@ def test_a_rollback_does_not_wait_for_other_apps_builds(core: Core, app: App, de
     assert {ended(deployment.id).status for deployment in [*slow, more]} == {"healthy"}
 
 
+def test_the_place_of_a_deployment_is_free_at_the_switch(
+    core: Core, app: App, deploy: Deploy, manager: Manager
+) -> None:
+    """Else requests that take their time on the old releases of two apps keep everybody else from deploying."""
+    go_on = threading.Event()
+
+    def deployed(one: App) -> None:
+        deployment = Deployment(app=one, force_rebuild=True)
+        core.worker.enqueue(deployment)
+        assert ended(deployment.id).status == "healthy"
+
+    draining = [app, *(importable(f"old{number}", core) for number in range(core.settings.concurrency - 1))]
+    for one in draining:
+        deployed(one)
+    manager.before_stop = lambda name: None if go_on.wait(20 if "-web-a" in name else 0) else None
+    for one in draining:
+        deployed(one)
+        until(lambda old=f"rustploy-app@{one.name}-web-a.service": ("stop", old) in manager.calls)
+    deployed(importable("more", core))
+    following = Deployment(app=app, force_rebuild=True)
+    core.worker.enqueue(following)
+    time.sleep(0.2)
+    assert Deployment.get_by_id(following.id).status == "queued", "two deployments of one app at once"
+    go_on.set()
+    assert ended(following.id).status == "healthy"
+
+
 def test_an_app_s_environment_reaches_its_slot_and_nothing_else(core: Core, app: App, deploy: Deploy) -> None:
     environment.change(app, {"SECRET": "it's"}, core.settings.paths)
     assert deploy().status == "healthy"
@@ -389,6 +417,26 @@ class TestAfterACrash:
         settle(core.settings, core.systemd, core.applier)
         assert manager.running() == {"rustploy-app@blog-web-a.service"}
         assert answer(app) == 200
+
+    def test_systemd_is_asked_once_about_all_apps(self, core: Core, app: App, manager: Manager) -> None:
+        """Else a start of the agent takes longer with each app, and nobody deploys meanwhile."""
+        for number in range(5):
+            importable(f"more{number}", core)
+        before = manager.asked
+        settle(core.settings, core.systemd, core.applier)
+        assert manager.asked == before + 1
+
+    def test_what_was_left_is_stopped_though_systemd_does_not_list_units(
+        self, core: Core, app: App, deploy: Deploy, manager: Manager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else an old release goes on beside the new one."""
+        assert deploy().status == deploy(force_rebuild=True).status == "healthy"
+        with core.worker.hold(app.id, 20):
+            old = "rustploy-app@blog-web-a.service"
+            manager.units[old] = Unit(active="active", sub="running")
+            monkeypatch.setattr(manager, "ListUnitsByPatterns", None)
+            settle(core.settings, core.systemd, core.applier)
+        assert manager.running() == {"rustploy-app@blog-web-b.service"}
 
     def test_a_removal_is_carried_on(self, core: Core, app: App) -> None:
         App.update(deleting=True).execute()

@@ -21,8 +21,8 @@ from tests.unit.api.conftest import REPOSITORY, Client
 from tests.unit.waiting import ended
 
 pytestmark = pytest.mark.processes
-#: Tables with a row for each thing that ever happened, or for each of many apps.
-GROWING = ("deployment", "release", "slug", "audit", "answer", "delivery", "deliverytarget", "domain", "envvar")
+#: Tables with a row for each thing that ever happened.
+GROWING = ("deployment", "release", "slug", "audit", "answer", "delivery", "deliverytarget", "envvar")
 
 #: The newest rows of the whole trail: the scan follows the table's own order and ends after a page.
 PAGE = 'ORDER BY "t1"."id" DESC LIMIT ?'
@@ -50,7 +50,8 @@ def statements() -> Iterator[Statements]:
 
 
 def explained(sql: str, parameters: tuple[object, ...]) -> list[str]:
-    if not sql.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")):
+    nothing_matches = "(0 = 1)" in sql  # peewee's "in an empty list", at which SQLite reads no row
+    if nothing_matches or not sql.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")):
         return []
     return [row[3] for row in database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()]
 
