@@ -1,7 +1,7 @@
 """The id of an app's next deployment is fixed before anybody asks for one.
 
 The idle slot's units carry it as their journal field already, so a deployment begins without rendering units and
-without the daemon-reload that stops systemd for a quarter of a second. When the ids do not match, apply runs first.
+without a run of apply. When the ids do not match, apply runs first.
 """
 
 from __future__ import annotations

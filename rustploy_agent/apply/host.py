@@ -48,6 +48,19 @@ class Host:
                 time.sleep(pause)
         return self.run("/usr/bin/systemctl", *arguments)
 
+    def ask(self, *argv: str) -> str:
+        """Return what a command writes to its standard output."""
+        reading, writing = os.pipe()
+        try:
+            pid = os.posix_spawn(argv[0], argv, ENVIRONMENT, file_actions=[(os.POSIX_SPAWN_DUP2, writing, 1)])
+        finally:
+            os.close(writing)
+            with open(reading, encoding="utf-8", errors="replace") as file:
+                text = file.read()
+        if os.waitpid(pid, 0)[1] != 0:
+            raise Refused(f"`{' '.join(argv)}` failed; the journal says why")
+        return text
+
     def read(self, path: str) -> str:
         """The text of a file that only root writes; empty when there is none."""
         try:
@@ -121,6 +134,14 @@ class Host:
     def entries(self, path: str) -> list[str]:
         """Names in a directory; none when it is not there."""
         return os.listdir(self.root + path) if os.path.isdir(self.root + path) else []
+
+    def written(self, path: str) -> float | None:
+        """Return when a regular file was written; None when it is not there or something else."""
+        try:
+            found = os.lstat(self.root + path)
+        except OSError:
+            return None
+        return found.st_mtime if stat.S_ISREG(found.st_mode) else None
 
     def directory(self, path: str) -> tuple[int, int] | None:
         """(user id, permission bits) of a directory; None when it is not there or something else."""

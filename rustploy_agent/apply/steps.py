@@ -10,6 +10,7 @@ import re
 import sys
 
 from rustploy_agent.apply import firewall, rendering, wish
+from rustploy_agent.apply.changes import Changes
 from rustploy_agent.apply.host import Host
 from rustploy_agent.apply.rendering import STATE, TRASH, UNITS
 from rustploy_agent.apply.wish import Refused
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 DESIRED, RESULT = f"{STATE}/agent/desired.json", f"{STATE}/apply/result.json"
 CEILINGS = f"{STATE}/apply/ceilings.json"
-RELOAD = f"{STATE}/apply/reload-pending"
 SYSUSERS, TMPFILES = "/etc/sysusers.d/rustploy-apps.conf", "/etc/tmpfiles.d/rustploy-apps.conf"
-WANTS = f"{UNITS}/rustploy-apps.target.wants"
+#: An earlier version started the apps at boot by links in there, which kept all units loaded.
+APPS = "rustploy-apps.target"
+WANTS = f"{UNITS}/{APPS}.wants"
 SWEEP = "rustploy-sweep.service"
-TEMPLATE = "/usr/lib/systemd/system/rustploy-app@.service"
 INSTANCE = "[a-z0-9]+-[ab](?:[2-9]|1[0-6])?"
 UNIT = re.compile(rf"(rustploy-(?:app@([a-z0-9-]+)-{INSTANCE}|(?:fetch|build|task)@([a-z0-9-]+))\.service)\.d")
 
@@ -108,32 +109,31 @@ def provide(host: Host, apps: set[str]) -> None:
             sys.stderr.write(f"{error}\n")
 
 
-def render(host: Host, texts: dict[str, str]) -> None:
+def render(host: Host, texts: dict[str, str], changes: Changes) -> None:
     for unit, content in texts.items():
         if host.read(rendering.drop_in_path(unit)) != content:
-            host.write(RELOAD, "")
+            changes.note(unit)
             host.write(rendering.drop_in_path(unit), content)
-        if unit.startswith("rustploy-app@"):
-            host.link(f"{WANTS}/{unit}", TEMPLATE)
 
 
-def unrender(host: Host, units: list[str]) -> None:
+def unrender(host: Host, units: list[str], changes: Changes) -> None:
     """Stop these units and remove what apply rendered for them; an operator's own drop-ins stay."""
     ours = [unit for unit in units if host.read(rendering.drop_in_path(unit))]
     if ours:
         host.systemctl("stop", *ours)
-        host.write(RELOAD, "")
+    for unit in ours:
+        changes.note(unit)
     for unit in units:
-        host.remove(f"{WANTS}/{unit}")
         host.remove(rendering.drop_in_path(unit))
         host.remove_directory(f"{UNITS}/{unit}.d")
 
 
-def reload(host: Host) -> None:
-    """If unit files changed, in this run or in one that was broken off."""
-    if os.path.exists(host.root + RELOAD):  # noqa: PTH110
-        host.systemctl("daemon-reload")
-        host.remove(RELOAD)
+def unlink_wants(host: Host, changes: Changes) -> None:
+    """systemd does not say that a target's links have changed, so it is reloaded in any case."""
+    for unit in host.entries(WANTS):
+        changes.note(APPS)
+        changes.outdated = True
+        host.remove(f"{WANTS}/{unit}")
 
 
 def remove_account(host: Host, account: str) -> None:
@@ -187,7 +187,8 @@ def fulfil(host: Host, desired: dict[str, Any]) -> dict[str, Any]:
     refused: dict[str, str] = {}
     apps = {app["name"]: app for app in wish.checked(desired, refused, wish.ceilings(host.read(CEILINGS)))}
     taken = known(host)
-    before = rendered(host)
+    before, changes = rendered(host), Changes(host)
+    unlink_wants(host, changes)
     held: dict[str, int] = {}
     for unit, name in before.items():
         held[name] = held.get(name, 0) + unit.startswith("rustploy-app@")
@@ -200,14 +201,16 @@ def fulfil(host: Host, desired: dict[str, Any]) -> dict[str, Any]:
         if not is_provided(host, name):
             raise Refused("its users and directories could not be made; the journal of rustploy-apply.service says why")
         texts = rendering.units(desired, apps[name])
-        unrender(host, [unit for unit in before if before[unit] == name and unit not in texts])
-        render(host, texts)
+        unrender(host, [unit for unit in before if before[unit] == name and unit not in texts], changes)
+        render(host, texts, changes)
 
     names = each(names, refused, update)
-    render(host, rendering.slices(desired))
+    render(host, rendering.slices(desired), changes)
     going = desired["remove_apps"]
-    going = each(going, refused, lambda name: unrender(host, [unit for unit in before if before[unit] == name]))
-    reload(host)
+    going = each(
+        going, refused, lambda name: unrender(host, [unit for unit in before if before[unit] == name], changes)
+    )
+    changes.tell_systemd()
     ports = {name: wish.ports(apps[name]) for name in names} | ports_of_others(host, before, {*names, *going})
     firewall.update(host, known(host) - set(going), ports, desired["closed_ports"] or [])
     gone = each(going, refused, lambda name: remove_app(host, name))

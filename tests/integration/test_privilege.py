@@ -259,9 +259,10 @@ def test_the_calls_of_this_file_work_for_root(attacker: Attacker) -> None:
 def test_the_agent_may_start_stop_restart_and_reset_its_own_units(attacker: Attacker) -> None:
     """Else nothing can be deployed."""
     calls = [[method, *MANAGER, method, f'("{OWN}", "replace")'] for method in ("StartUnit", "RestartUnit", "StopUnit")]
-    calls += [["reset", *MANAGER, "ResetFailedUnit", f'("{OWN}",)']]
     calls += [["apply", *MANAGER, "StartUnit", '("rustploy-apply.service", "replace")']]
     calls += [["again", *MANAGER, "StartUnit", f'("{OWN}", "replace")']]
+    # What does not run is not loaded, so it comes last.
+    calls += [["reset", *MANAGER, "ResetFailedUnit", f'("{OWN}",)']]
     assert set(attacker.call(calls).values()) == {"ok"}
     states = {"rustploy-apply.service": "inactive", OWN: "active"}
     machine = attacker.machine

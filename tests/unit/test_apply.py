@@ -58,7 +58,9 @@ class Fake(Host):
         self.uids = {"root": 0, "rustploy": 990}
         self.users: dict[str, pwd.struct_passwd] = {}
         self.commands: list[tuple[str, ...]] = []
+        #: What systemd has read, of all units but the idle ones, which it reads when they are asked for.
         self.loaded: dict[str, str] = {}
+        self.idle: set[str] = set()
         for directory in (steps.UNITS, f"{steps.STATE}/agent", f"{steps.STATE}/apply", f"{steps.STATE}/apps"):
             (root / directory[1:]).mkdir(parents=True)
 
@@ -78,6 +80,20 @@ class Fake(Host):
             self.loaded = self.rendered()
         elif tool in ("systemd-sysusers", "systemd-tmpfiles", "userdel", "rm"):
             getattr(self, tool.replace("systemd-", "_"))(argv[-1])
+
+    def ask(self, *argv: str) -> str:
+        assert argv[:4] == ("/usr/bin/systemctl", "show", "--value", "--property=NeedDaemonReload")
+        self.commands.append(argv)
+        return "\n\n".join("yes" if self._is_outdated(unit) else "no" for unit in argv[4:])
+
+    def _is_outdated(self, unit: str) -> bool:
+        if unit == steps.APPS:
+            return False  # systemd does not look at the links of a target
+        path = self.root + rendering.drop_in_path(unit)
+        if unit in self.idle:
+            self.loaded.pop(path, None)
+            self.loaded |= {found: text for found, text in self.rendered().items() if found == path}
+        return self.loaded.get(path) != self.rendered().get(path)
 
     def _sysusers(self, file: str) -> None:
         for line in self.read(file).splitlines()[1:]:
@@ -194,9 +210,6 @@ def test_an_app_with_one_of_each_is_rendered_as_before_there_could_be_more(host:
 
 def test_instances_come_and_go_with_their_units(host: Fake) -> None:
     host.apply(desired(SCALED))
-    assert {path.rpartition("/")[2] for path in host.rendered() if ".wants/" in path} == {
-        f"rustploy-app@blog-web-{slot}.service" for slot in ("a", "b", "a2", "b2")
-    }, "both slots of every instance come up at boot"
     host.apply(desired(app("blog", process("web", slot(20000, UUID), slot(20001)))))
     assert host.commands[0][:2] == ("/usr/bin/systemctl", "stop")
     assert sorted(host.commands[0][2:]) == ["rustploy-app@blog-web-a2.service", "rustploy-app@blog-web-b2.service"]
@@ -408,10 +421,47 @@ def test_permissions_that_an_app_gives_its_own_data_are_its_own_affair(host: Fak
     assert host.commands == []
 
 
-def test_a_new_deployment_reloads_and_makes_no_users(host: Fake) -> None:
+NEXT = app("blog", process("web", a=slot(20000, UUID), b=slot(20001, UUID)), process("worker"))
+IDLE = "rustploy-app@blog-web-b.service"
+SHOW = ("/usr/bin/systemctl", "show", "--value", "--property=NeedDaemonReload")
+RELOAD = ("/usr/bin/systemctl", "daemon-reload")
+
+
+def test_a_new_deployment_of_a_unit_that_runs_reloads_and_makes_no_users(host: Fake) -> None:
+    """Else the lines of the new release are in the journal under an older deployment."""
     host.apply(desired(BLOG))
-    host.apply(desired(app("blog", process("web", a=slot(20000), b=slot(20001, UUID)), process("worker"))))
-    assert host.commands == [("/usr/bin/systemctl", "daemon-reload")]
+    host.apply(desired(NEXT))
+    assert host.commands == [(*SHOW, IDLE), RELOAD]
+
+
+def test_a_unit_that_does_not_run_is_changed_without_a_reload(host: Fake) -> None:
+    """Else each deployment stops PID 1, and with it everybody else's, for the longer the more apps there are."""
+    host.apply(desired(BLOG))
+    host.idle = {IDLE}
+    host.apply(desired(NEXT))
+    assert host.commands == [(*SHOW, IDLE)]
+    assert host.loaded == host.rendered()
+
+
+def test_when_systemd_does_not_say_what_it_holds_it_is_reloaded(host: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a unit that runs keeps limits that were changed."""
+
+    def fails(*argv: str) -> str:
+        raise Refused("no answer")
+
+    host.apply(desired(BLOG))
+    monkeypatch.setattr(host, "ask", fails)
+    host.apply(desired(NEXT))
+    assert host.commands == [RELOAD]
+
+
+def test_links_by_which_an_earlier_version_started_apps_go(host: Fake) -> None:
+    """Else after an upgrade all apps are started at once at boot, and every change needs a reload."""
+    host.link(f"{steps.WANTS}/{IDLE}", "/usr/lib/systemd/system/rustploy-app@.service")
+    host.loaded = host.rendered()
+    host.apply(desired(BLOG))
+    assert not host.entries(steps.WANTS)
+    assert host.loaded == host.rendered()
 
 
 def test_apps_that_are_not_named_stay(host: Fake) -> None:
@@ -504,9 +554,6 @@ def interrupted(host: Fake, state: Any, at: int) -> bool:
     finally:
         scythe.left = None
     return False
-
-
-NEXT = app("blog", process("web", a=slot(20000, UUID), b=slot(20001, UUID)), process("worker"))
 
 
 @pytest.mark.parametrize(
