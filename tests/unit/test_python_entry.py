@@ -81,6 +81,8 @@ FLASK = "from flask import Flask\napp = Flask(__name__)\n"
             "exec streamlit run 'dashboard.py' --server.port=$PORT --server.address=127.0.0.1 --server.headless=true "
             "--browser.gatherUsageStats=false",
         ),
+        ({"bot.py": "web.run_app(make(), port=int(os.environ['PORT']))"}, [], "exec python 'bot.py'"),
+        ({"server.py": 'from bottle import run\nrun(port=os.getenv("PORT", 80))'}, [], "exec python 'server.py'"),
         ({"app.py": "app == 3"}, [], ""),
         ({"app.py": "    app = Flask()"}, [], ""),
         ({"app.py": "def app():\n"}, [], ""),

@@ -21,6 +21,7 @@ packages::install() {
 		mkdir -- "$kept"
 		packages::make "$kept/venv" "$2" hardlink
 		packages::restore "$1" "$kept"
+		uv::trim "$2"
 		printf '%s' "$1/.venv" >"$kept/origin"
 		printf '%s' "$kept/venv" >"$kept/complete"
 	fi
@@ -170,7 +171,7 @@ packages::by_uv() {
 	uv)
 		UV_PROJECT_ENVIRONMENT=$packages_venv "$uv" sync --frozen --no-dev --no-install-project --python "$python" "$@"
 		;;
-	pylock) "$uv" pip sync --python "$packages_venv/bin/python" pylock.toml ;;
+	pylock) "$uv" pip sync --preview-features pylock --python "$packages_venv/bin/python" pylock.toml ;;
 	project) "${pip[@]}" --requirement "$install_file" ;;
 	*)
 		if [[ -n $install_hashed ]]; then pip+=(--require-hashes); fi

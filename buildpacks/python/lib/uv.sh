@@ -1,6 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with the files that bin/compile sources
 # uv, from the package index that the host's pip is set up for, kept in the app's build cache.
 
+uv_cache_mib=2048
+
 # uv::provide CACHE: sets uv, the command that runs it; empty when it cannot be had, and uv_reason says why.
 uv::provide() {
 	uv='' uv_reason=''
@@ -30,6 +32,14 @@ uv::fetch() {
 	mkdir -- "$2"
 	mv -- "$made/bin/uv" "$2/uv"
 	rm -rf -- "$made"
+}
+
+# uv::trim CACHE: what uv keeps of packages that were wanted once is thrown away when it becomes much.
+uv::trim() {
+	local mib
+	if [[ -z $uv ]]; then return; fi
+	mib=$(du -sm -- "$1/uv-cache" 2>/dev/null | cut -f 1) || mib=0
+	if ((mib > uv_cache_mib)); then "$uv" cache clean --quiet || :; fi
 }
 
 # uv::settings CACHE: what uv goes by: the host's package index as pip knows it, and never a Python that nobody asked for.

@@ -22,6 +22,8 @@ ASGI_IMPORT = re.compile(r"(?m)^\s*(?:from|import)\s+(?:fastapi|starlette|quart|
 NAMES = r"app|application|api|server"
 DASH = re.compile(r"(?m)^(\w+)\s*(?::[^=\n]*)?=\s*(?:dash\.)?Dash\(")
 FACTORY = re.compile(r"(?m)^(?:async\s+)?def\s+(create_app|make_app|get_app|create_application)\(([^)]*)\)")
+PORT = re.compile(r"(?:environ(?:\.get)?|getenv)\s*[\[(]\s*[\"']PORT[\"']")
+MAIN = re.compile(r"(?m)^if __name__ == |\.(?:run|listen|serve_forever|run_app)\(|^(?:uvicorn|bottle)\.run\(|^run\(")
 IMPORTED = re.compile(r"(?m)^from\s+[\w.]+\s+import\s+(?:.*\bas\s+)?(app|application)\b")
 
 
@@ -42,6 +44,15 @@ def find(root: str, names: frozenset[str]) -> Found | None:
         if text and spotted:
             directory, module = place(root, file, text)
             return Found(f"{module}:{spotted[0]}", spotted[1], directory, file)
+    return None
+
+
+def script(root: str) -> str | None:
+    """A program at the top that runs a server by itself, at the port that its environment names."""
+    for file in files(root):
+        text = "/" not in file and texts.read(root, file)
+        if text and PORT.search(text) and MAIN.search(text):
+            return file
     return None
 
 

@@ -44,6 +44,9 @@ def choose(root: str, names: frozenset[str]) -> Entry:
             return script
     found = found or candidates.find(root, names)
     if found is None:
+        script = candidates.script(root)
+        if script:
+            return Entry(f"exec python '{script}'", "", f"{script}, which listens at PORT itself", None, ())
         return NOTHING._replace(warnings=(_advice(root),))
     server = _server("asgi" if found.kind.startswith("asgi") else "wsgi", names)
     line = _command(found, server)
