@@ -14,6 +14,7 @@ from rustploy_agent.errors import TooManyRequests, Unavailable
 from rustploy_agent.ingress import Ingress
 from rustploy_agent.memory import give_back
 from rustploy_agent.metrics import Metrics
+from rustploy_agent.models import database
 from rustploy_agent.resets import Resets
 from rustploy_agent.routing import Routing
 from rustploy_agent.shares import Holder, Lack, Places
@@ -58,6 +59,7 @@ class Core:
             yield
         finally:
             self.slow.free(holder)
+            database.forget_idle()
             give_back()
 
 

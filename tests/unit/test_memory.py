@@ -57,3 +57,22 @@ def test_connections_of_threads_that_have_ended_are_closed() -> None:
 
 def connections() -> int:
     return sum(isinstance(one, sqlite3.Connection) for one in gc.get_objects())
+
+
+def test_an_import_leaves_no_idle_connections_behind(api: Flask) -> None:
+    """Each keeps pages of the database, up to half a megabyte, and the more the more apps there are."""
+    barrier = threading.Barrier(4)
+
+    def read() -> None:
+        list(models.App.select())
+        barrier.wait(20)
+        models.rest()
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(20)
+    before, secret = connections(), create_token("admin", ["admin"], None)[0]
+    assert Client(api, secret)("POST", "/apps", {"name": "blog"}).status_code == 201
+    assert connections() <= before - 3
