@@ -9,15 +9,15 @@ from typing import Any
 from rustploy_agent.errors import Detail, InvalidManifest
 from rustploy_agent.fields import Fields, boolean, integer, shown
 from rustploy_agent.names import (
-    HEALTHCHECK,
     app_name,
     build_mode,
     build_root,
     command,
-    filesystem,
     git_ref,
     process_type,
+    written_process_type,
 )
+from rustploy_agent.runtime_fields import HEALTHCHECK, filesystem
 
 LARGEST, DEEPEST = 64 * 1024, 20
 #: Told at once; 64 KiB have room for ten thousand wrong keys.
@@ -92,16 +92,20 @@ def _default_processes(release: str) -> dict[str, str]:
 
 
 def _procfile(text: str) -> dict[str, str]:
-    found = {}
+    """Internal name to command. Two lines for one process are an error: nobody knows which of them is meant."""
+    found: dict[str, str] = {}
+    written: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        match = PROCFILE_LINE.fullmatch(line.strip())
+        where, match = f"Procfile:{number}", PROCFILE_LINE.fullmatch(line.strip())
         if not match:
-            raise _invalid(f"Procfile:{number}", "must be `<process type>: <command>`")
-        found[_checked(f"Procfile:{number}", process_type, match[1])] = _checked(
-            f"Procfile:{number}", command, match[2]
-        )
+            raise _invalid(where, "must be `<process type>: <command>`")
+        name = _checked(where, written_process_type, match[1])
+        if name in found:
+            again = "is there twice" if written[name] == match[1] else f"is the same process as {written[name]!r}"
+            raise _invalid(where, f"{match[1]!r} {again}; a process type has one line")
+        found[name], written[name] = _checked(where, command, match[2]), match[1]
     return found
 
 

@@ -6,20 +6,19 @@ checks them again on its own.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
-from collections.abc import Callable
-from typing import Any
 from urllib.parse import urlsplit
 
-from rustploy_agent.fields import integer, one_of, text
+from rustploy_agent.fields import text
 
 KNOWN_SCHEMES = ("https", "ssh", "http", "file")
 APP_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,25}[a-z0-9])?")
+WRITTEN_PROCESS_TYPE = re.compile(r"[A-Za-z0-9_-]{1,63}")
 PROCESS_TYPE = re.compile(r"[a-z][a-z0-9]{0,15}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-HEALTH_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 ROOT_PART = re.compile(r"[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*")
 BUILDPACK = re.compile(r"[a-z][a-z0-9]{0,31}")
 SCP_LIKE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^:\s]\S*")
@@ -65,6 +64,16 @@ def process_type(value: object) -> str:
     if not isinstance(value, str) or not PROCESS_TYPE.fullmatch(value):
         raise ValueError("must be 1 to 16 lower-case letters and digits, starting with a letter")
     return value
+
+
+def written_process_type(value: object) -> str:
+    """A process type as Procfiles write it, such as celery-beat or Worker; the internal name that its units have."""
+    if not isinstance(value, str) or not WRITTEN_PROCESS_TYPE.fullmatch(value):
+        raise ValueError("must be 1 to 63 letters, digits, - and _")
+    plain = re.sub(r"[^a-z0-9]", "", value.lower())
+    if not PROCESS_TYPE.fullmatch(plain):
+        plain = f"p{plain[:9]}{hashlib.sha256(value.encode()).hexdigest()[:6]}"
+    return plain
 
 
 def commit_sha(value: object) -> str:
@@ -123,34 +132,6 @@ def env_value(value: object) -> str:
     if "\0" in value:
         raise ValueError("must not contain a NUL byte: no environment variable can")
     return value
-
-
-def health_path(value: object) -> str:
-    path = text(value, longest=1024)
-    if not path.startswith("/") or " " in path or not path.isascii():
-        raise ValueError("must be a path that starts with / and is percent-encoded, such as /healthz")
-    return path
-
-
-def health_host(value: object) -> str:
-    """The Host that the health check asks for, with a port if it has one."""
-    host = text(value, longest=255)
-    if not HEALTH_HOST.fullmatch(host):
-        raise ValueError("must be a host name such as www.example.org, with a port if it has one")
-    return host
-
-
-#: What rustploy.yaml (`app`) and an import (`runtime`) may say of the health check, as precedence.py knows it.
-HEALTHCHECK: dict[str, Callable[[object], Any]] = {
-    "healthcheck_path": health_path,
-    "healthcheck_status": integer(200, 599),
-    "healthcheck_timeout_seconds": integer(1, 3600),
-    "healthcheck_interval_seconds": integer(1, 60),
-    "healthcheck_host": health_host,
-}
-
-
-filesystem = one_of("ephemeral", "read-only")
 
 
 def command(value: object) -> str:

@@ -19,17 +19,16 @@ from rustploy_agent.fields import Fields, boolean, integer, text
 from rustploy_agent.limits import CEILING_KEYS
 from rustploy_agent.models import App, Deployment, Release, database
 from rustploy_agent.names import (
-    HEALTHCHECK,
     app_name,
     build_mode,
     build_root,
     clone_url,
     commit_sha,
-    filesystem,
     git_ref,
     repository_part,
     url_scheme,
 )
+from rustploy_agent.runtime_fields import HEALTHCHECK, filesystem
 
 resource = Resource("apps", __name__)
 PROVIDERS = {"github": "https://github.com", "gitlab": "https://gitlab.com"}

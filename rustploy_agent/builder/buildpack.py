@@ -98,6 +98,7 @@ def build(
     environment["RUSTPLOY_REPOSITORY_DIR"] = top or checkout
     environment |= {"RUSTPLOY_INSTANT": "1"} if instant else {}
     log.line(f"building with buildpack {name}")
+    make_procfile_plain(checkout)
     try:
         with environment_directory(variables) as env_dir:
             compile_app([commands["compile"], checkout, cache, env_dir], environment, deadline, log)
@@ -230,6 +231,16 @@ def procfile_of(checkout: str) -> str | None:
         return job.read_optional(f"{checkout}/Procfile")
     except ValueError as error:
         raise Refused("build_failed", str(error)) from None
+
+
+def make_procfile_plain(checkout: str) -> None:
+    """Write the Procfile anew in plain UTF-8 when it is in another form, which buildpacks' scripts cannot read."""
+    text = procfile_of(checkout)
+    path = f"{checkout}/Procfile"
+    if text is not None and job.read_regular(path, job.TEXT_LIMIT) != text.encode("utf-8", "replace"):
+        os.unlink(path)  # it may be a hard link
+        with open(path, "x", encoding="utf-8", errors="replace", newline="") as file:
+            file.write(text)
 
 
 def disk_usage(top: str) -> int:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 MESSAGE_LIMIT = 1024 * 1024
 TEXT_LIMIT = 64 * 1024
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -159,9 +160,13 @@ def read_regular(path: str, limit: int = MESSAGE_LIMIT) -> bytes:
 
 
 def read_optional(path: str, limit: int = TEXT_LIMIT) -> str | None:
-    """The text of a regular file in UTF-8, None when there is none; ValueError as `read_regular`."""
+    """The text of a regular file, None when there is none; ValueError as `read_regular`.
+
+    It is UTF-8, with or without a mark at its beginning, or UTF-16 with one, as Windows writes it.
+    """
     try:
-        return read_regular(path, limit).decode("utf-8")
+        content = read_regular(path, limit)
+        return content.decode("utf-16" if content[:2] in UTF_16_MARKS else "utf-8-sig")
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:

@@ -26,6 +26,8 @@ class Workshop:
 
     def __init__(self, directory: Path, buildpacks: Path = BUILDPACKS) -> None:
         self.root = directory / "blog"
+        #: Further files of each build, as bytes.
+        self.files: dict[str, bytes] = {}
         self.buildpacks = buildpacks
         for part in ("jobs", "results", "mirror", "cache"):
             (self.root / part).mkdir(parents=True)
@@ -48,10 +50,10 @@ class Workshop:
         if isinstance(files, Path):
             files = {str(file.relative_to(files)): file.read_text() for file in files.rglob("*") if file.is_file()}
         self.checkout.mkdir()
-        for name, text in files.items():
+        for name, content in (dict(files) | self.files).items():
             path = self.checkout / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
         return self._run("buildpack", "build", {"build": {"buildpack": buildpack, "timeout_seconds": 60} | asked})
 
     def _new_slug(self) -> None:

@@ -209,3 +209,13 @@ def test_variables_that_are_none_end_the_job(workshop: Workshop, environment: ob
     buildpack(workshop, "true")
     with pytest.raises(AssertionError, match="environment: must be"):
         workshop.build({}, "test", environment=environment)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_a_procfile_is_read_as_its_editor_wrote_it(workshop: Workshop, encoding: str) -> None:
+    """Windows' editors put a mark before the first word; `web` was not found behind it."""
+    buildpack(workshop, 'cp "$1/Procfile" "$1/seen"')
+    workshop.files = {"Procfile": "web: grün\n".encode(encoding)}
+    result = workshop.build({}, "test")
+    assert (result["ok"], result["procfile"]) == (True, "web: grün\n")
+    assert (workshop.checkout / "seen").read_bytes() == "web: grün\n".encode()

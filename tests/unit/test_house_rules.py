@@ -44,6 +44,7 @@ GROUND = {
     "fields",
     "limits",
     "names",
+    "runtime_fields",
     "clock",
     "descriptors",
     "units",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rustploy_agent import manifest
+from rustploy_agent import manifest, names
 from rustploy_agent.errors import InvalidManifest
 
 WHOLE = """
@@ -144,7 +144,7 @@ def test_the_manifest_beats_the_procfile_and_the_procfile_the_buildpack() -> Non
 
 
 @pytest.mark.parametrize(
-    "procfile", ["web gunicorn", "Web: x", "my-web: x", "web:", ": x", "web: \x07", "w" * 17 + ": x"]
+    "procfile", ["web gunicorn", "my web: x", "web:", ": x", "web: \x07", "w" * 64 + ": x", "ok: again", "O-K: x"]
 )
 def test_a_wrong_procfile_line_is_named_by_number(procfile: str) -> None:
     with pytest.raises(InvalidManifest, match="Procfile:2"):
@@ -170,3 +170,19 @@ def test_release_output_of_the_wrong_shape_is_refused(release: str) -> None:
 @pytest.mark.parametrize("release", ["", "null", "default_process_types:", "addons: []", "- 1"])
 def test_release_output_without_processes_says_nothing(release: str) -> None:
     assert manifest.processes(release, None, None) == {}
+
+
+def test_process_types_may_be_written_as_other_platforms_have_them() -> None:
+    """Procfiles of others name celery-beat and Worker; units have plain names."""
+    found = manifest.processes("", "web: w\ncelery-beat: b\nWorker_2: c\n2nd: d\n" + "x" * 40 + ": e\n", None)
+    assert list(found.values()) == ["w", "b", "c", "d", "e"]
+    assert list(found)[:3] == ["web", "celerybeat", "worker2"]
+    assert all(names.PROCESS_TYPE.fullmatch(name) for name in found)
+
+
+def test_a_process_type_that_stands_twice_is_refused() -> None:
+    """Nobody knows which of two web lines is meant."""
+    with pytest.raises(InvalidManifest, match=r"Procfile:2: 'web' is there twice"):
+        manifest.processes("", "web: a\nweb: b\n", None)
+    with pytest.raises(InvalidManifest, match=r"'celerybeat' is the same process as 'celery-beat'"):
+        manifest.processes("", "celery-beat: a\ncelerybeat: b\n", None)

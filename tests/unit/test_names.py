@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rustploy_agent import names
+from rustploy_agent import names, runtime_fields
 from rustploy_agent.apply import wish
 from rustploy_agent.builder import job
 
@@ -20,7 +20,7 @@ PARSERS = [
     names.git_ref,
     names.env_key,
     names.env_value,
-    names.health_path,
+    runtime_fields.health_path,
     names.command,
     names.build_mode,
     names.clone_url,
@@ -183,7 +183,7 @@ def test_credentials_in_a_url_are_starred_out(url: str, shown: str) -> None:
 @pytest.mark.parametrize("path", ["healthz", "/a b", "/ü", "/a\r\nHost: x", "", "/" + "x" * 1024])
 def test_bad_health_paths(path: str) -> None:
     with pytest.raises(ValueError):
-        names.health_path(path)
+        runtime_fields.health_path(path)
 
 
 @pytest.mark.parametrize(
