@@ -18,7 +18,7 @@ MOST_LINES = 5
 LONGEST_LINE = 300
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 #: What the tools put before each of their lines.
-PREFIX = re.compile(r"^\s*(?:npm (?:error|ERR!)|gyp ERR!(?: stack)?|error:? (?=error\b))\s*", re.IGNORECASE)
+PREFIX = re.compile(r"^\s*(?:(?:npm (?:error|ERR!)|gyp ERR!(?: stack)?|error:? (?=error\b))\s*)+", re.IGNORECASE)
 #: A buildpack's own sentence about the failure (`fail` of buildpacks/lib/release.sh).
 OWN = re.compile(r"^\s*!\s+(.+)$")
 #: From such a line on npm prints its manual.
@@ -36,7 +36,7 @@ NOISE = re.compile(
             r"command failed$|command (?:/bin/)?sh |This is probably not a problem with npm|Lifecycle script",
             r"\d+ packages are looking|run `npm fund|404\s*$|404\s+(?:Note|tarball|'.*is not in)",
             r"node:internal|Node\.js v\d",
-            r"gyp (?:info|verb|WARN)|gyp ERR! (?:cwd|System|node -v|node-gyp -v|not ok|command)",  # node-gyp
+            r"gyp (?:info|verb|WARN)|\$npm_package_|cwd |System |node -v|node-gyp -v|not ok|command \"",  # node-gyp
             r"info |ELIFECYCLE|(?:error |\[?ERROR\]? )?Command failed with exit code \d+\.?$",  # yarn, pnpm
             r"make(?:\[\d+\])?: (?:Leaving|Entering) directory",
         )

@@ -1,6 +1,6 @@
 """What an import tells of a repository beyond its framework: version, processes, and what would stop a build.
 
-The python buildpack's own modules decide, so that an import and a build cannot say different things.
+The buildpacks' own modules decide, so that an import and a build cannot say different things.
 """
 
 from __future__ import annotations
@@ -23,22 +23,34 @@ def describe(found: dict[str, Any], app: str, buildpack: str | None, buildpacks:
     told = nothing | found
     if buildpack == "python":
         told |= _python(app, buildpacks)
+    if buildpack == "node":
+        told |= _node(app, buildpacks)
     told["processes"] = told["processes"] | _procfile(app)
     told["warnings"] = [str(one)[:LONGEST_TEXT] for one in told["warnings"][:MOST_WARNINGS]]
     return told
 
 
 def _python(app: str, buildpacks: str) -> dict[str, Any]:
-    library = f"{buildpacks}/python/lib"
+    plan = _module(f"{buildpacks}/python/lib", "pyplan.plan")
+    told: dict[str, Any] = plan.describe(app, ".".join(str(part) for part in sys.version_info[:3])) if plan else {}
+    return told
+
+
+def _node(app: str, buildpacks: str) -> dict[str, Any]:
+    describe_node = _module(f"{buildpacks}/node/lib", "nodeplan.describe")
+    told: dict[str, Any] = describe_node.describe(app) if describe_node else {}
+    return told
+
+
+def _module(library: str, name: str) -> Any:
+    """A buildpack's module; None for another set of buildpacks, which has no such modules."""
     sys.path.insert(0, library)
     try:
-        plan = importlib.import_module("pyplan.plan")
-    except ImportError:  # another set of buildpacks, which has no such modules
-        return {}
+        return importlib.import_module(name)
+    except ImportError:
+        return None
     finally:
         sys.path.remove(library)
-    told: dict[str, Any] = plan.describe(app, ".".join(str(part) for part in sys.version_info[:3]))
-    return told
 
 
 def _procfile(app: str) -> dict[str, str]:

@@ -83,6 +83,26 @@ def test_yarn_of_both_kinds_installs_and_starts(api: Deployments, name: str) -> 
     assert answer(api, name)["version"] == "1.2.3"
 
 
+@full
+@pytest.mark.parametrize("name", ["next", "vite"])
+def test_frameworks_build_and_answer_as_in_production(api: Deployments, name: str) -> None:
+    """`vite preview` refuses the app's public name; Next's standalone build has no start command of its own."""
+    log = deployed(api, name, sample(f"node-{name}"))
+    assert ("serving dist" if name == "vite" else ".next/standalone/server.js") in log
+    assert f"{name} sample answers" in api.get(name).body
+    assert f"{name} sample answers" in api.visit(name).body
+
+
+@full
+def test_a_native_module_without_a_compiler_names_the_package_that_has_one(api: Deployments) -> None:
+    package = {"engines": {"node": "20.x"}, "scripts": {"start": "node s.js"}, "dependencies": {"unix-dgram": "2.0.6"}}
+    api.create("native", {"package.json": json.dumps(package)})
+    about = api.wait("native", api.start("native"), 200)
+    assert about["error_code"] == "build_failed"
+    assert "build-essential" in about["last_error"]
+    assert len(about["last_error"]) < 500
+
+
 def test_a_lock_file_that_is_out_of_step_is_the_reason_and_no_usage_text(api: Deployments) -> None:
     lock = sample("node-deps")["package-lock.json"].replace('"3.0.1"', '"3.0.0"')
     api.create("step", sample("node-deps") | {"package-lock.json": lock})

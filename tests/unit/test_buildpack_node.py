@@ -449,6 +449,7 @@ def test_only_what_lies_in_a_kept_slug_is_shared(kept: str, origin: str, shared:
         ({"scripts": {"build": "vite build"}, "devDependencies": {"vite": "7"}}, {}, "node of the host", None, ""),
         ({}, {"Procfile": "worker: node w.js\n"}, "node of the host", None, ""),
         ({}, {"yarn.lock": "", "package-lock.json": LOCK}, None, None, "two lock files"),
+        ({}, {"rustploy.yaml": "version: 1\napp:\n  start_command: node x\n"}, "node of the host", None, ""),
     ],
 )
 def test_an_import_says_what_a_build_would_end_with(
@@ -476,3 +477,34 @@ def test_package_json_is_read_and_mended_in_any_encoding(tmp_path: Path, encodin
     (tmp_path / "package.json").write_bytes(text.encode(encoding))
     assert plan.plan(str(tmp_path), "20.1.0")["start"] == "exec node s.js"
     assert (tmp_path / "package.json").read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize("patterns", [{"workspaces": ["apps/*"]}, {"workspaces": {"packages": ["./apps/web"]}}, {}])
+@pytest.mark.parametrize("turbo", [True, False])
+def test_a_workspace_is_installed_from_the_top_of_its_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patterns: dict[str, Any], turbo: bool
+) -> None:
+    """Its lock file and the packages beside it are there; by itself it cannot be installed."""
+    whole = {"packageManager": "pnpm@9.1.0", "engines": {"node": "22"}} | patterns
+    files = {"package.json": json.dumps(whole), "pnpm-lock.yaml": "lockfileVersion: '9.0'\n"}
+    files |= {
+        "apps/web/package.json": json.dumps({"scripts": {"build": "x", "start": "node s"}, "dependencies": {"a": "1"}})
+    }
+    files |= {"pnpm-workspace.yaml": 'packages:\n  - "apps/*"\n'} if not patterns else {}
+    files |= {"turbo.json": "{}"} if turbo else {}
+    top = written(tmp_path, files)
+    monkeypatch.setenv("RUSTPLOY_REPOSITORY_DIR", top)
+    found = plan.plan(f"{top}/apps/web", "20.1.0")
+    assert (found["top"], found["manager_spec"], found["install"]) == (top, "pnpm@9.1.0", "locked")
+    assert chosen(found["node_ranges"]) == "22.9.0"
+    assert ("turbo run build --filter='./apps/web'" in found["builds"]) is turbo
+    assert (found["cacheable"], found["prune"], found["start"]) == ("", "", "exec node s")
+
+
+def test_a_directory_with_its_own_lock_file_is_no_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"package.json": '{"workspaces": ["apps/*"]}', "apps/web/package.json": "{}", "apps/web/yarn.lock": ""}
+    files |= {"other/package.json": "{}"}
+    top = written(tmp_path, files)
+    monkeypatch.setenv("RUSTPLOY_REPOSITORY_DIR", top)
+    for inner in ("apps/web", "other"):
+        assert plan.plan(f"{top}/{inner}", "20.1.0")["top"] == f"{top}/{inner}"

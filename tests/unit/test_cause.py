@@ -44,6 +44,19 @@ src/index.ts(3,7): error TS2322: Type 'string' is not assignable to type 'number
 npm error Lifecycle script `build` failed with error:
 npm error code 2
 npm error path /x"""
+GYP = """npm error code 1
+npm error path /x/node_modules/y
+npm error command failed
+npm error command sh -c node-gyp rebuild
+npm error gyp info it worked if it ends with ok
+npm error gyp ERR! configure error
+npm error gyp ERR! stack Error: EACCES: permission denied, mkdir '/x'
+npm error gyp ERR! stack     at async run (/x/node-gyp/bin/node-gyp.js:81:18)
+npm error gyp ERR! System Linux 6.1
+npm error gyp ERR! cwd /x
+npm error gyp ERR! $npm_package_name y
+npm error gyp ERR! node -v v20.1.0
+npm error gyp ERR! not ok"""
 NODE_TRACE = """/x/build.js:1
 throw new Error("DATABASE_URL is not set")
 ^
@@ -61,6 +74,7 @@ Node.js v20.1.0"""
         (NPM_USAGE, ["Missing: ms@2.1.3 from lock file", "in sync"], ["Usage", "--omit", "complete log", "help ci"]),
         (NPM_SCRIPT, ["is-ci-tool: not found"], ["code 127", "command failed", "debug-0.log"]),
         (YARN_1, ["Your lockfile needs to be updated"], ["Visit"]),
+        (GYP, ["Error: EACCES: permission denied"], ["at async", "$npm_package", "not ok", "cwd", "node -v"]),
         (TSC, ["error TS2322"], ["path /x"]),
         (NODE_TRACE, ["Error: DATABASE_URL is not set"], ["node:internal", "Node.js v20"]),
     ],
@@ -114,6 +128,10 @@ def test_nothing_printed_is_said_so() -> None:
         ("Error: please make sure the libxml2 and libxslt development packages are installed.", ""),
         ("sh: 1: husky: not found", ""),
         ("make it so", ""),
+        (
+            "gyp ERR! stack FetchError: request to https://host/v18.20.4/node-v18.20.4-headers.tar.gz failed",
+            "libnode-dev",
+        ),
         ("ERROR: Could not find a version that satisfies the requirement gcc", ""),
     ],
 )

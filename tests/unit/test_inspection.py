@@ -84,3 +84,17 @@ def test_what_is_no_directory_of_a_repository_is_none(value: object) -> None:
 def test_a_manifest_that_is_wrong_is_left_to_the_agent_to_tell_of(tmp_path: Path, manifest: str) -> None:
     found = inspect(tmp_path, {"rustploy.yaml": manifest, FLASK: "x"})
     assert (found.root, found.buildpack) == ("", "python")
+
+
+def test_an_import_tells_what_a_node_build_would_stop_at(tmp_path: Path) -> None:
+    """Else "no start command" comes after a minute of building."""
+    told = inspect(tmp_path, {"package.json": '{"main": "gone.js", "engines": {"node": "20.x"}}'}).detection
+    assert (told["runtime"], told["processes"]) == ("node 20.x", {})
+    assert ["start" in warning for warning in told["warnings"]] == [True]
+
+
+def test_an_import_of_a_node_app_tells_its_processes(tmp_path: Path) -> None:
+    files = {"package.json": '{"scripts": {"start": "node s.js"}}', "Procfile": "worker: node w.js\n"}
+    told = inspect(tmp_path, files).detection
+    assert told["processes"] == {"web": "exec node s.js", "worker": "node w.js"}
+    assert told["warnings"] == []

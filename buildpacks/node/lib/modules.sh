@@ -20,7 +20,9 @@ modules::install() {
 	fi
 	say "installing packages with $manager_name"
 	if [[ $install == loose ]]; then say "no lock file: versions may change from build to build; commit one"; fi
+	cd -- "$top" || exit 1
 	modules::"$manager" "$2"
+	cd -- "$1" || exit 1
 	if [[ -n $cacheable && -d $1/node_modules ]]; then
 		rm -rf -- "$2"/modules-*
 		mkdir -- "$kept"
@@ -108,7 +110,23 @@ modules::npm() {
 		arguments=(--production=false)
 		if [[ -n $omit_dev ]]; then arguments=(--production=true); fi
 	fi
-	"${npm[@]}" "$command" "${arguments[@]}"
+	modules::npm_peers "$command" "${arguments[@]}"
+}
+
+# modules::npm_peers ARGUMENT…: npm; where packages want each other in versions that contradict, a second time as npm 6 did
+# it: many lock files were made so, and nothing in the repository says it.
+modules::npm_peers() {
+	local said status=0
+	said=$(mktemp)
+	"${npm[@]}" "$@" 2>&1 | tee "$said" || status=${PIPESTATUS[0]}
+	if ((status)) && ((npm_line >= 7)) && grep -q 'code ERESOLVE' "$said"; then
+		say "packages contradict each other's peer dependencies: installing with --legacy-peer-deps"
+		status=0
+		export NPM_CONFIG_LEGACY_PEER_DEPS=true
+		"${npm[@]}" "$@" || status=$?
+	fi
+	rm -f -- "$said"
+	if ((status)); then exit "$status"; fi
 }
 
 modules::frozen() { if [[ $install == locked ]]; then echo "$1"; else echo "$2"; fi; }
@@ -149,10 +167,10 @@ modules::run_builds() {
 		modules::build_settings
 		while IFS= read -r command; do
 			say "$command"
-			PATH="$1/node_modules/.bin:$PATH" /bin/sh -c "$command" </dev/null
+			PATH="$1/node_modules/.bin:$top/node_modules/.bin:$PATH" /bin/sh -c "$command" </dev/null
 		done <<<"$builds"
 	fi
-	if [[ -n $prune ]]; then modules::prune "$2"; fi
+	if [[ -n $prune ]]; then modules::prune "$2" || say "they cannot be removed: they stay"; fi
 }
 
 # modules::build_settings: what some tools need to build in production, unattended.

@@ -24,7 +24,11 @@ runtime::fresh() { [[ -n $(find "$1/complete" -mtime "-$runtime_days" 2>/dev/nul
 runtime::provide() {
 	if [[ -e $1/.node || -L $1/.node ]]; then rm -rf -- "$1/.node"; fi
 	node_major=${runtime_host%%.*}
-	if [[ -z $3 ]]; then return; fi
+	if [[ -z $3 ]]; then
+		# With Debian's libnode-dev native modules need not fetch the headers.
+		if [[ -e /usr/include/node/node.h ]]; then export npm_config_nodedir=/usr; fi
+		return
+	fi
 	runtime::fetch "$2" "$3" "$4"
 	local origin=''
 	if [[ -e $runtime_fetched/origin ]]; then origin=$(<"$runtime_fetched/origin"); fi

@@ -84,8 +84,10 @@ start::plug_and_play() {
 
 # start::profile BUILD_DIR
 start::profile() {
+	local shared=''
+	if [[ $top != "$1" ]]; then shared=":\$PWD/$(realpath --relative-to="$1" "$top")/node_modules/.bin"; fi
 	profile::write "$1" node <<PROFILE
-export PATH="\$PWD/node_modules/.bin:\$PWD/.node/bin:\$PWD/.rustploy/bin:\$PWD/.rustploy/npx/node_modules/.bin:\$PATH"
+export PATH="\$PWD/node_modules/.bin$shared:\$PWD/.node/bin:\$PWD/.rustploy/bin:\$PWD/.rustploy/npx/node_modules/.bin:\$PATH"
 export NODE_ENV="\${NODE_ENV-production}" HOST="\${HOST-127.0.0.1}" HOSTNAME="\${HOSTNAME-127.0.0.1}"
 export PROTOCOL_HEADER="\${PROTOCOL_HEADER-x-forwarded-proto}" HOST_HEADER="\${HOST_HEADER-host}"
 $exports

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nodeplan import frameworks, nodeversion, plan
-from nodeplan.packagefile import Wrong, load, strings
+from nodeplan.packagefile import Wrong, load, read_bytes, strings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def describe(app: str) -> dict[str, Any]:
     if not start and not procfile:
         start, site, _ = frameworks.produced(app, mend=False)
     told: dict[str, Any] = {"runtime": runtime, "processes": {"web": start} if start else {}, "warnings": []}
-    if start or site or procfile:
+    if start or site or procfile or b"start_command:" in read_bytes(f"{app}/rustploy.yaml"):
         return told
     builds = planned["builds"] or planned["before"] or planned["hooks"]
     if not builds:

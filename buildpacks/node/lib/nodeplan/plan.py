@@ -4,9 +4,10 @@
 What is slow to load is loaded where it is needed: small deployments wait for this program.
 
 Names printed: node_ranges (of nodeversion.written; empty: the host's node will do), node_place (where they are asked),
-manager, manager_spec, install (none, locked or loose), omit_dev, before (a script to run before installing), builds
-(commands, one a line), prune, cacheable, cache_key, hooks (scripts of the repository that installing runs), start,
-framework, extras (packages that npx would fetch), exports (lines for the app's profile).
+manager, manager_spec, install (none, locked or loose), top (where it is installed: of a monorepo its top), omit_dev,
+before (a script to run before installing), builds (commands, one a line), prune, cacheable, cache_key, start, hooks
+(scripts of the repository that installing runs), framework, extras (packages that npx would fetch), exports (lines for
+the app's profile).
 """
 
 from __future__ import annotations
@@ -31,17 +32,20 @@ LOCAL = ("file:", "link:", "workspace:", "portal:", "patch:", ".")
 def plan(build_dir: str, host_version: str, *, mend: bool = True) -> dict[str, str]:
     """Return the assignments for the repository in `build_dir`."""
     package = load(build_dir, mend=mend)
-    files = frozenset(os.listdir(build_dir))
-    workspace = read_bytes(f"{build_dir}/pnpm-workspace.yaml")
+    top = _top(build_dir)
+    whole = package if top == build_dir else load(top, mend=mend)
+    files = frozenset(os.listdir(top))
     names = [name for name, _ in managers.LOCKFILES if name in files]
-    locks = {name: read_bytes(f"{build_dir}/{name}") for name in names}
-    manager = managers.choose(package, locks, ".yarnrc.yml" in files)
-    manager = managers.for_workspace(manager, workspace)
+    locks = {name: read_bytes(f"{top}/{name}") for name in names}
+    manager = managers.choose(whole, locks, ".yarnrc.yml" in files)
+    manager = managers.for_workspace(manager, read_bytes(f"{top}/pnpm-workspace.yaml"))
     lock = locks.get(manager.lockfile, b"")
-    install = _install(package, manager)
+    install = _install(whole, manager) if top == build_dir else "locked" if manager.lockfile else "loose"
     if install == "locked":
         managers.check_lock(manager, lock)
     ranges, place = nodeversion.allowed(package, build_dir)
+    if not ranges and top != build_dir:
+        ranges, place = nodeversion.allowed(whole, top)
     if not ranges and install != "none" and host_version != "unasked":
         line = managers.node_without_wish(manager, lock, host_version)
         ranges, place = (nodeversion.intervals("", str(line)), "no version is asked") if line else ([], "")
@@ -50,8 +54,27 @@ def plan(build_dir: str, host_version: str, *, mend: bool = True) -> dict[str, s
     if ranges and host_version not in ("", "unasked") and nodeversion.fits(_version(host_version), ranges):
         ranges = []
     found = {"node_ranges": nodeversion.written(ranges), "node_place": place if ranges else ""}
-    found |= {"manager": manager.tool, "manager_spec": manager.spec, "install": install}
-    return found | _steps(package, manager, install, lock, build_dir)
+    found |= {"manager": manager.tool, "manager_spec": manager.spec, "install": install, "top": top}
+    steps = _steps(package, manager, install, lock, build_dir)
+    return found | (steps if top == build_dir else steps | _of_workspace(steps, top, build_dir))
+
+
+def _top(build_dir: str) -> str:
+    repository = os.environ.get("RUSTPLOY_REPOSITORY_DIR", build_dir)
+    if repository == build_dir:
+        return build_dir
+    from nodeplan import workspaces
+
+    return workspaces.top(build_dir, repository, tuple(name for name, _ in managers.LOCKFILES))
+
+
+def _of_workspace(steps: dict[str, str], top: str, build_dir: str) -> dict[str, str]:
+    """What differs for a workspace: the whole monorepo is installed, and Turborepo builds what this one needs, too."""
+    changed = {"cacheable": "", "cache_key": "", "prune": "", "omit_dev": "", "hooks": ""}
+    inner = os.path.relpath(build_dir, top)
+    if steps["builds"].endswith(" run build") and os.path.isfile(f"{top}/turbo.json"):
+        changed["builds"] = f"cd {_quoted(top)} && turbo run build --filter={_quoted('./' + inner)}"
+    return changed
 
 
 def _version(text: str) -> tuple[int, int, int]:
