@@ -22,7 +22,7 @@ from rustploy_agent import (
     units,
 )
 from rustploy_agent.clock import now_ms
-from rustploy_agent.errors import DeploymentFailed
+from rustploy_agent.errors import DeploymentFailed, Killed
 from rustploy_agent.models import NO_ERROR, App, Process, Release, database
 from rustploy_agent.ports import WEB
 from rustploy_agent.run import Run
@@ -114,7 +114,8 @@ def release_phase(run: Run, release: Release) -> None:
         ended = run.systemd.exit_state(unit)
         run.systemd.reset_failed(unit)
         sentence = f"the release phase {ended}; it ran: {release.release_command}"
-        raise DeploymentFailed("release_failed", readiness.with_last_lines(run, sentence, unit))
+        kind = Killed if ended.killed else DeploymentFailed
+        raise kind("release_failed", readiness.with_last_lines(run, sentence, unit))
 
 
 def write_task(run: Run, release: Release) -> None:

@@ -26,6 +26,7 @@ from rustploy_agent import (
     releases,
     reservation,
     space,
+    takeover,
     units,
 )
 from rustploy_agent.ahead import Ahead
@@ -50,9 +51,7 @@ def deploy(run: Run) -> Rest:
             slug, synced = build(run, source, aside)
             release = make_release(run, slug)
             prepare_processes(run, release, ahead)
-            activation.release_phase(run, release)
-            activation.start(run, release, ahead.slot, partial(ahead.hand_over, release))
-            activation.await_health(run, release, ahead.slot)
+            takeover.bring_up(run, release, ahead.slot, partial(ahead.hand_over, release))
             finish_slug(slug, synced)
     activation.switch(run, release, ahead.slot)
     return partial(finish, run, release)
@@ -77,8 +76,7 @@ def rollback(run: Run) -> Rest:
     run.outcome = "restarted"
     with Ahead(run) as ahead:
         prepare_processes(run, release, ahead)
-        activation.start(run, release, ahead.slot, partial(ahead.hand_over, release))
-        activation.await_health(run, release, ahead.slot)
+        takeover.bring_up(run, release, ahead.slot, partial(ahead.hand_over, release), phase=False)
     activation.switch(run, release, ahead.slot)
     return partial(finish, run, release)
 
@@ -203,6 +201,7 @@ def clean_up(run: Run) -> None:
     for unit in (units.fetch(app.name), units.build(app.name), units.task(app.name)):
         run.systemd.stop_and_wait(unit, 60)
     activation.stop_slot(run, app.idle_slot)
+    takeover.come_back(run)
     releases.discard_unfinished(app, run.path / "slugs")
     history.forget_oldest(app, run.settings)
     reservation.renew(app)

@@ -122,3 +122,7 @@ class DeploymentFailed(Exception):
         self.code = code
         self.message = message
         self.retryable = retryable
+
+
+class Killed(DeploymentFailed):
+    """A process was ended by a signal that it did not send itself, and the platform did not either."""

@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rustploy_agent import health, instances, journal, routing, sockets
-from rustploy_agent.errors import DeploymentFailed
+from rustploy_agent.errors import DeploymentFailed, Killed
 from rustploy_agent.models import Process, Release
 from rustploy_agent.run import Run
-from rustploy_agent.systemd import ExitState
+from rustploy_agent.unit_state import ExitState
 
 #: A process without a port counts as healthy when it has stayed up so long.
 STAY_UP_SECONDS = 3
@@ -134,7 +134,8 @@ def _stay_up(run: Run, names: list[str]) -> None:
 
 
 def exited(run: Run, unit: str) -> DeploymentFailed:
-    return DeploymentFailed("exited", with_last_lines(run, f"{unit} {_end(run, unit)}", unit))
+    ended = _end(run, unit)
+    return (Killed if ended.killed else DeploymentFailed)("exited", with_last_lines(run, f"{unit} {ended}", unit))
 
 
 def _end(run: Run, unit: str) -> ExitState:

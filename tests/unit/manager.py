@@ -60,6 +60,8 @@ class Manager:
     instead: dict[str, str] = field(default_factory=dict)
     apply_error: str | None = None
     build_goes_on: bool = False
+    #: A unit that kills all others of its app while it runs.
+    killer: str | None = None
     #: Units whose files systemd has not read again.
     outdated: set[str] = field(default_factory=set)
     asked: int = 0
@@ -241,6 +243,9 @@ class Manager:
             return
         command = self.instead.get(f"{process}-{slot}") or self._command(app, f"{process}-{slot}")
         verb, _, argument = command.partition(" ")
+        if self.killer in self.running():
+            unit.active, unit.sub, unit.exit = "activating", "auto-restart", ("signal", 2, 9)
+            return
         if verb != "answer":
             unit.active, unit.sub, unit.exit = "activating", "auto-restart", ("exit-code", 1, 127)
             return

@@ -61,6 +61,7 @@ GROUND = {
     "lean",
     "listeners",
     "bus",
+    "unit_state",
 } | {
     "issuance",
     "loglines",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rustploy_agent import readiness
-from rustploy_agent.systemd import ExitState
+from rustploy_agent.unit_state import ExitState
 
 RUNS, ENDED = ExitState("success", 0, 0), ExitState("exit-code", 1, 7)
 

@@ -1,0 +1,47 @@
+"""A release that kills every process of its user can be mended and rolled back."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration import helpers
+from tests.integration.helpers import SERVER, Deployments, server
+from tests.machine import Machine
+
+#: What one user may signal, it ends, all the time; kill(-1) leaves out whoever calls it.
+KILLING = """
+import os, threading, time
+
+def kill():
+    while True:
+        try:
+            os.kill(-1, 9)
+        except ProcessLookupError:
+            pass
+        time.sleep(0.005)
+
+threading.Thread(target=kill, daemon=True).start()
+"""
+
+
+@pytest.fixture(scope="module")
+def api(session_machine: Machine) -> Iterator[Deployments]:
+    yield from helpers.deployments(session_machine)
+
+
+def test_a_release_that_kills_is_replaced_and_rolled_back(api: Deployments) -> None:
+    """Else the only way out is root's, on the host."""
+    api.create("killer", server("calm"))
+    api.healthy("killer")
+    for what in ("rollback", "deployments"):
+        api.commit("killer", {"app.py": KILLING + SERVER, "version.txt": "kills"})
+        api.healthy("killer")
+        assert api.get("killer").body == "kills"
+        version = "calm" if what == "rollback" else "mended"
+        api.commit("killer", {"app.py": SERVER, "version.txt": version})
+        about = api.wait("killer", api.start("killer", what), 60)
+        assert about["status"] == "healthy", about["last_error"]
+        assert "it is stopped first" in api.logs("killer", about["id"])
+        api.wait_until_settled("killer")
+        assert api.get("killer").body == version
+        assert api.machine.failed_units() == []
