@@ -91,6 +91,7 @@ class _Door:
     def look(self: Any) -> None:
         """Once in each turn of the loop. Ends what is too much, and now and then what takes too long or is not used."""
         if self._unsettled:
+            self._unsettled = False  # also when it fails, until the next connection
             self._unsettled = self._make_room()
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:

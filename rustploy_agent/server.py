@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from rustploy_agent import descriptors
 from rustploy_agent.doors import ROOTS, IngressDoor, TcpDoor
 from rustploy_agent.refusals import Channel
 
+log = logging.getLogger(__name__)
 #: Connections that each door takes, unless the settings say otherwise.
 CONNECTIONS = 400
 #: A connection may need this many descriptors: its own, and one each for a body and an answer that lie in a file.
@@ -106,9 +108,17 @@ class Server:
             pauses = [pause for door in self._doors if (pause := door.pause()) is not None]
             wasyncore.poll2(min(pauses, default=None), self._map)
             for door in self._doors:
-                door.look()
+                self._look(door)
         with self._pulling:
             wasyncore.close_all(self._map)
+
+    @staticmethod
+    def _look(door: TcpDoor | IngressDoor) -> None:
+        """Let a door end what is too much. The loop outlives what goes wrong there, as it does with requests."""
+        try:
+            door.look()
+        except Exception:
+            log.exception("looking after the connections of a door")
 
     def wake_on_signals(self) -> None:
         """Has the loop turn when a signal came, to the main thread only, so that its handler in Python runs.

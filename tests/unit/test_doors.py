@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from rustploy_agent import descriptors, refusals
+from rustploy_agent import descriptors, peers, refusals
 from rustploy_agent.errors import SystemdError
 from rustploy_agent.listening import own
 from rustploy_agent.server import Server
@@ -154,6 +154,23 @@ def test_idle_connections_of_this_host_end_when_there_are_too_many(server: Serve
         assert connection.getresponse().read() == b"answered"
         connection.close()
         until(lambda: opened(server, "tcp") <= QUARTER + 17)
+
+
+def test_tables_that_cannot_be_read_do_not_end_the_server(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else the agent ends as soon as it wants to know who fills it and has no descriptor left to look."""
+    monkeypatch.setattr(peers, "TABLES", (tmp_path,))
+    port = int(server._doors[0].effective_port)
+    with contextlib.ExitStack() as stack:
+        for _ in range(QUARTER * 2):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        until(lambda: opened(server, "tcp") == QUARTER * 2)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b"answered"
+        connection.close()
+        assert server.turns(10)
 
 
 class TestSlow:
