@@ -49,7 +49,8 @@ packages::make() {
 		packages::by_pip "$1" "$2"
 		return
 	fi
-	export UV_LINK_MODE=$3
+	# The read-only slug could not keep bytecode later.
+	export UV_LINK_MODE=$3 UV_COMPILE_BYTECODE=1
 	locks::resolve
 	packages::try
 	local extra=() name
@@ -60,8 +61,6 @@ packages::make() {
 		say "also installing ${extra[*]}"
 		packages::run "$uv" pip install --python "$1/bin/python" "${extra[@]}" || packages::end
 	fi
-	# The read-only slug could not keep bytecode later.
-	"$1/bin/python" -I -m compileall -q -j 0 "$1"/lib/python3*/site-packages >/dev/null 2>&1 || :
 }
 
 # packages::has NAME: whether a distribution is in packages_venv.
