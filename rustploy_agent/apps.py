@@ -8,6 +8,7 @@ from typing import Any
 import peewee
 
 from rustploy_agent import (
+    app_json,
     compilation,
     domains,
     events,
@@ -204,6 +205,22 @@ def _inspect(
 
 
 def _update(app: App, request: dict[str, Any], settings: Settings, found: dict[str, Any]) -> None:
+    with database.atomic("IMMEDIATE"):
+        warnings = app_json.provide(app, found["app_json"], settings.paths)
+        found["detection"]["warnings"] += [*_unbuildable(app, found), *warnings]
+        _note(app, request, settings, found)
+
+
+def _unbuildable(app: App, found: dict[str, Any]) -> list[str]:
+    """What a deployment would fail with at once, for whoever reads the answer of the import."""
+    try:
+        compilation.choose_buildpack(app, found["manifest"], found)
+    except DeploymentFailed as error:
+        return [error.message]
+    return []
+
+
+def _note(app: App, request: dict[str, Any], settings: Settings, found: dict[str, Any]) -> None:
     App.update(
         repository=repository.kept(app, request["repository"], settings.paths),
         source=request["source"],

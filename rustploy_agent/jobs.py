@@ -146,6 +146,7 @@ def _fetched(value: dict[str, Any]) -> dict[str, Any]:
         "buildpack": fields.maybe("buildpack", _buildpack),
         "manifest": fields.maybe("manifest", _text),
         "root": fields.optional("root", build_root, ""),
+        "app_json": fields.maybe("app_json", _text),
         "candidates": fields.optional("candidates", _texts, none)[:MOST_CANDIDATES],
         "detection": {
             key: detection.optional(key, _text, "unknown") for key in ("framework", "package_manager", "build_profile")

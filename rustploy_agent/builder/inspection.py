@@ -27,6 +27,8 @@ class Inspection(NamedTuple):
     manifest: str | None
     #: The directory of the checkout that is the app, empty for its top.
     root: str
+    #: The text of its app.json.
+    app_json: str | None
     #: Where else something can be built, as "server (python)"; only looked for when nothing can at the top.
     candidates: list[str]
 
@@ -53,7 +55,7 @@ def inspect(app: str, build_mode: str, buildpacks: str, asked_root: str | None =
     found = detection.detect(names, lambda name: _text(top, name))
     buildpack = _matching(top, build_mode, buildpacks)
     told = describe.describe(found, top, buildpack, buildpacks)
-    return Inspection(told, buildpack, manifest, root, candidates)
+    return Inspection(told, buildpack, manifest, root, _text(top, "app.json"), candidates)
 
 
 def _manifest(directory: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -172,3 +173,28 @@ def test_a_fetch_that_looked_elsewhere_is_not_believed(admin: Client, manager: M
     manager.fetched = {"root": "apps/other"}
     answer = admin("POST", "/apps/import", {"repository": REPOSITORY, "build": {"root": "apps/web"}})
     assert (answer.status_code, fields(answer)) == (400, ["repository"])
+
+
+def variables(admin: Client) -> dict[str, str]:
+    return {item["key"]: item["value"] for item in admin("GET", "/apps/blog/env").get_json()["items"]}
+
+
+def test_the_variables_of_an_app_json_are_set_once(admin: Client, manager: Manager) -> None:
+    """A secret that changed with each import would end all sessions; one that somebody set must stay."""
+    wanted = {"SECRET": {"generator": "secret"}, "MODE": "prod", "NEEDED": {}}
+    manager.fetched = {"app_json": json.dumps({"env": wanted})}
+    detection = admin("POST", "/apps/import", {"repository": REPOSITORY}).get_json()["detection"]
+    assert any("needs the variable NEEDED" in warning for warning in detection["warnings"])
+    first = variables(admin)
+    assert (first["MODE"], len(first["SECRET"]), set(first)) == ("prod", 64, {"MODE", "SECRET"})
+    admin("PUT", "/apps/blog/env", {"key": "MODE", "value": "mine"})
+    admin("POST", "/apps/import", {"repository": REPOSITORY})
+    assert variables(admin) == first | {"MODE": "mine"}
+
+
+def test_an_import_of_what_nothing_can_build_says_so(admin: Client, manager: Manager) -> None:
+    """Else the first to tell of it is a failed deployment."""
+    manager.fetched = {"buildpack": None, "candidates": ["api (go)", "web (node)"]}
+    detection = admin("POST", "/apps/import", {"repository": REPOSITORY}).get_json()["detection"]
+    assert "no buildpack recognises the repository" in detection["warnings"][0]
+    assert "api (go), web (node)" in detection["warnings"][0]
