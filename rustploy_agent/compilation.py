@@ -170,5 +170,6 @@ def seal(
 
 def _runtimes(built: dict[str, Any]) -> dict[str, str]:
     """Return the host's interpreters that the slug runs with, also in what it shares of older slugs."""
-    shared = Slug.select(Slug.runtimes).where(Slug.id.in_(built["needs_slugs"]))
+    needed = built["needs_slugs"]
+    shared = Slug.select(Slug.runtimes).where(Slug.id.in_(needed)) if needed else ()
     return stack.runtimes({*built["runtimes"], *(path for slug in shared for path in slug.runtimes)})
