@@ -70,6 +70,10 @@ class Routing:
         if self._settings.ingress.enabled and time.monotonic() - self._looked > AGAIN_SECONDS:
             self._wake.set()
 
+    def update_soon(self) -> None:
+        """Have the watching thread do it: a new configuration takes the longer the more apps there are."""
+        self._wake.set()
+
     def update(self) -> None:
         """Brings the ingress to what the database says. A failure is told and healed later; it stops nothing."""
         self._looked = time.monotonic()

@@ -181,7 +181,7 @@ def delete_app(app_id: str) -> tuple[str, int]:
     app = apps.find(app_id, leaving=True)
     with slow_request(app.id):
         apps.delete(app, c.settings, c.systemd, c.applier, c.worker)
-    c.routing.update()
+    c.routing.update_soon()  # visitors are refused already, by the mark that is gone
     return "", 204
 
 

@@ -277,6 +277,16 @@ def test_who_asks_how_the_ingress_is_has_it_looked_at(routing: Routing, ingress:
     until(lambda: routing.state == "down")
 
 
+def test_a_removed_app_leaves_the_configuration_without_being_waited_for(routing: Routing, ingress: Caddy) -> None:
+    """Else its names are the ingress's for five minutes more, or who removes an app waits for those of all others."""
+    routing.update()
+    assert "blog.b" in str(ingress.document)
+    routing.watch()
+    App.update(deleting=True).execute()
+    routing.update_soon()
+    until(lambda: "blog.b" not in str(ingress.document))
+
+
 def test_the_addresses_that_visitors_use_are_shown(settings: Settings, routing: Routing) -> None:
     app = App.get(App.name == "blog")
     Domain.create(app=app, name="example.org", redirect_to="www.example.org")
