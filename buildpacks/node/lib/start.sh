@@ -68,8 +68,8 @@ start::commands() {
 		# shellcheck disable=SC2016 # for the script that is written
 		printf '#!/bin/sh\nexec /usr/bin/python3 -I -S -B "${0%%/*}/../node/run.py" %s "$@"\n' "${name/yarnpkg/yarn}" \
 			>"$1/.rustploy/bin/$name"
-		chmod 755 -- "$1/.rustploy/bin/$name"
 	done
+	chmod 755 -- "$1/.rustploy/bin"/*
 }
 
 # start::plug_and_play BUILD_DIR: programs of packages that Yarn left in their archives; node finds them by .pnp.cjs.

@@ -79,15 +79,25 @@ def _berry(version: str, lock: bytes) -> str:
 
 
 def _spec(tool: str, version: str, package: dict[str, Any], lock: bytes) -> str:
+    asked = version or _bounded(strings(package.get("engines")).get(tool, "").strip())
     if tool == "npm":
-        asked = version or strings(package.get("engines")).get("npm", "").strip()
-        return f"npm@{asked}" if asked and RANGE.fullmatch(asked) else ""
-    asked = version or strings(package.get("engines")).get(tool, "").strip()
+        return f"npm@{asked}" if asked else ""
     if tool == "yarn":
         return f"yarn@{version}" if version else "yarn@1"
-    if asked and RANGE.fullmatch(asked):
+    if asked:
         return f"{tool}@{asked}"
     return "bun@1" if tool == "bun" else f"pnpm@{_pnpm(lock)}"
+
+
+def _bounded(asked: str) -> str:
+    """Return a range of engines that has an end: the newest version in `>=6` runs on no old node."""
+    if not RANGE.fullmatch(asked):
+        return ""
+    try:
+        ranges = noderange.parse(asked)
+    except ValueError:
+        return ""
+    return asked if ranges and all(each.high < noderange.ENDLESS for each in ranges) else ""
 
 
 def _pnpm(lock: bytes) -> str:
