@@ -36,7 +36,7 @@ NOISE = re.compile(
             r"command failed$|command (?:/bin/)?sh |This is probably not a problem with npm|Lifecycle script",
             r"\d+ packages are looking|run `npm fund|404\s*$|404\s+(?:Note|tarball|'.*is not in)",
             r"node:internal|Node\.js v\d",
-            r"gyp (?:info|verb|WARN)|\$npm_package_|cwd |System |node -v|node-gyp -v|not ok|command \"",  # node-gyp
+            r"gyp (?:info|http|verb|WARN)|\$npm_package_|cwd |System |node -v|node-gyp -v|not ok|command \"",  # gyp
             r"info |ELIFECYCLE|(?:error |\[?ERROR\]? )?Command failed with exit code \d+\.?$",  # yarn, pnpm
             r"make(?:\[\d+\])?: (?:Leaving|Entering) directory",
         )

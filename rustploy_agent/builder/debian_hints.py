@@ -94,7 +94,12 @@ LIBRARIES = {
 }
 #: Sentences that name nothing that could be looked up -> package.
 SENTENCES = (
-    (re.compile(r"node-v[\d.]+-headers|nodejs\.org/(?:download|dist)"), "libnode-dev"),
+    (
+        re.compile(
+            r"(?:Error|failed|4\d\d)\b.*(?:-headers\.tar|nodejs\.org/)|(?:-headers\.tar|nodejs\.org/).*(?:failed|Error)"
+        ),
+        "libnode-dev",
+    ),
     (re.compile(r"files could not be found for jpeg"), "libjpeg-dev zlib1g-dev"),
     (re.compile(r"can't find Rust compiler"), "cargo"),
     (
