@@ -110,8 +110,8 @@ def test_two_lock_files_are_refused_before_anything_is_installed(api: Deployment
 
 
 def test_a_single_page_app_answers_its_own_paths_and_pages_without_html(api: Deployments) -> None:
-    package = '{"scripts": {"start": "vite", "build": "cp -r site dist"}, "dependencies": {}}'
-    files = {"site/index.html": "home", "site/about.html": "about"}
+    package = '{"scripts": {"start": "vite", "build": "make -s dist"}, "dependencies": {}}'
+    files = {"site/index.html": "home", "site/about.html": "about", "Makefile": "dist:\n\tcp -r site dist\n"}
     deployed(api, "pages", {"package.json": package} | files)
     assert api.get("pages").body == "home"
     assert api.get("pages", "/about").body == "about"
