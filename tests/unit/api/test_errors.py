@@ -44,6 +44,7 @@ def test_a_wrong_method_says_which_are_right(admin: Client) -> None:
         '{"name": "a"} {}',
         "",
     ],
+    ids=lambda data: repr(data)[:40],
 )
 def test_a_body_that_is_no_json_object_is_refused(admin: Client, data: str | bytes) -> None:
     headers = {"Authorization": f"Bearer {admin.token}", "Content-Type": "application/json"}
