@@ -85,7 +85,7 @@ def test_what_breaks_honest_programs_is_not_set(name: str) -> None:
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_how_they_end_and_how_much_they_may_log_is_said(name: str) -> None:
     keys = dict(settings(name))
-    assert keys["KillMode"] == "control-group"
+    assert keys["KillMode"] == ("mixed" if keys["ExecStart"].endswith("/launch") else "control-group")
     assert {"LogRateLimitIntervalSec", "LogRateLimitBurst", "TimeoutStopSec", "OOMPolicy"} <= keys.keys()
 
 
