@@ -236,7 +236,7 @@ class Deployments:
 
     def environ(self, app: str) -> bytes:
         active = self.app(app)["active_slot"]
-        pid = self.machine.property(f"rustploy-app@{app}-web-{active}.service", "MainPID")
+        pid = self.machine.app_process(f"rustploy-app@{app}-web-{active}.service")
         return base64.b64decode(self.machine.run(["base64", f"/proc/{pid}/environ"]).stdout)
 
     def ports(self, app: str) -> tuple[int, int]:

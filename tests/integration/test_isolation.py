@@ -392,7 +392,7 @@ def test_an_environment_that_subverts_programs_stays_in_its_app(neighbours: Neig
     machine.run(["systemctl", "restart", UNITS["app"], "rustploy-app@victim-web-a"])
 
     def environ(unit: str) -> str:
-        return machine.run(["cat", f"/proc/{hand.main_pid(unit)}/environ"]).stdout
+        return machine.run(["cat", f"/proc/{machine.app_process(f'{unit}.service')}/environ"]).stdout
 
     machine.wait_for(lambda: f"LD_PRELOAD={OWN}/data/evil.so" in environ(UNITS["app"]), 10, "the app to run with it")
     machine.wait_for(lambda: f"SECRET={SECRET}" in environ("rustploy-app@victim-web-a"), 10, "the victim to run")

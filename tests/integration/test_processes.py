@@ -18,7 +18,7 @@ def api(session_machine: Machine) -> Iterator[Deployments]:
 
 
 def _environment_of(machine: Machine, unit: str) -> dict[str, str]:
-    pid = machine.property(unit, "MainPID")
+    pid = machine.app_process(unit)
     return dict(item.partition("=")[::2] for item in machine.read(f"/proc/{pid}/environ").split("\0") if item)
 
 

@@ -210,6 +210,11 @@ class Machine:
         """Of a unit, as systemd shows it."""
         return self.run(["systemctl", "show", "--value", f"--property={name}", unit]).stdout.strip()
 
+    def app_process(self, unit: str) -> str:
+        """Process id of what the launcher, the main process of an app's unit, has started."""
+        pid = self.property(unit, "MainPID")
+        return self.read(f"/proc/{pid}/task/{pid}/children").split()[0]
+
     def failed_units(self) -> list[str]:
         listed = self.run(["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full"]).stdout
         return [line.split()[0] for line in listed.splitlines()]
