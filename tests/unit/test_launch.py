@@ -238,3 +238,12 @@ def test_links_of_the_release_stay_links_and_nothing_outside_is_copied(app: Path
     (app / "outer").symlink_to(tmp_path / "outside")
     done = launch_copy(app, "readlink inner outer; cat inner")
     assert done.stdout.decode() == f"target\n{tmp_path}/outside\nt"
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [("kill -9 $$", -9), ("exec sh -c 'kill -SEGV $$'", -11), ("exit 7", 7), ("exit 255", 255), ("true", 0)],
+)
+def test_how_a_command_ended_is_how_its_launcher_ends(app: Path, command: str, status: int) -> None:
+    """Who reads `status 137` does not learn that the app was killed, and a killer is not told from a crash."""
+    assert launch(app, command).returncode == status
