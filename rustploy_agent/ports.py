@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from rustploy_agent import slots, sockets, units
@@ -63,7 +63,7 @@ def follow(settings: Settings, listening: Mapping[int, tuple[str, int]], foreign
             Process.update(port_a=pair["a"], port_b=pair["b"]).where(Process.id == number).execute()
         for number, pair in wished.items():
             for slot in [slot for slot, port in pair.items() if port is None]:
-                Process.update(**{f"port_{slot}": _free_pair(settings)[0]}).where(Process.id == number).execute()
+                Process.update(**{f"port_{slot}": _free_pair(settings, used)[0]}).where(Process.id == number).execute()
 
 
 def _refuse_too_many(app: App, number: int) -> None:
@@ -78,12 +78,13 @@ def _refuse_too_many(app: App, number: int) -> None:
             raise Unavailable(f"{message}; scale some down or remove process types", code="too_many_instances")
 
 
-def _free_pair(settings: Settings) -> tuple[int, int]:
+def _free_pair(settings: Settings, foreign: Set[int] = frozenset()) -> tuple[int, int]:
+    """`foreign`: ports of apps that may not have been started yet, as after a boot."""
     taken = {port for row in Process.select() for port in (row.port_a, row.port_b)}
     own = {settings.listen_port, settings.ingress.http_port, settings.ingress.https_port}
     found: list[int] = []
     for port in range(settings.first_port, settings.last_port + 1):
-        if port not in taken and port not in own and not sockets.owners(port):
+        if port not in taken | own | foreign and not sockets.owners(port):
             found.append(port)
             if len(found) == 2:
                 return found[0], found[1]
