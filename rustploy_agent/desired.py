@@ -138,7 +138,9 @@ class Applier:
             self.ensure("", removals=False)
 
     def _is_applied(self, name: str, removals: bool) -> bool:
-        """Whether apply has done this app's part already. What others wait for does not concern it."""
+        """Whether apply has done this app's part, and it is still there. What others wait for does not concern it."""
+        if not self._settings.paths.app(name).exists():
+            return False
         before, wish = self._applied.get(name), render_app(name, self._settings)
         if before is None or wish is None or (removals and wish["remove_slugs"]):
             return False

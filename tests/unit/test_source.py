@@ -157,7 +157,7 @@ def test_manifest_detection_and_buildpack_are_reported(workshop: Workshop, repos
     assert workshop.fetch(repository.url, build_mode="static")["buildpack"] is None
 
 
-@pytest.mark.parametrize("content", [b"x" * 70_000, b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"x" * 70_000, b"\xff\xff"])
 def test_an_unreadable_manifest_is_an_error_and_not_ignored(
     workshop: Workshop, repository: Repository, content: bytes
 ) -> None:
