@@ -26,6 +26,7 @@ from rustploy_agent.errors import DeploymentFailed, Killed
 from rustploy_agent.models import NO_ERROR, App, Process, Release, database
 from rustploy_agent.ports import WEB
 from rustploy_agent.run import Run
+from rustploy_agent.unit_state import ExitState
 
 #: How the command of a static site begins (buildpacks/lib/site.sh).
 FILE_SERVER = "exec /usr/bin/caddy run "
@@ -101,26 +102,32 @@ def release_phase(run: Run, release: Release) -> None:
         return
     run.step("release")
     run.log(f"release phase: {release.release_command}")
-    unit, seconds = units.task(run.app.name), run.settings.timeouts.release
+    ended = run_task(run, release, str(release.release_command), run.settings.timeouts.release)
+    if ended is not None:
+        sentence = f"the release phase {ended}; it ran: {release.release_command}"
+        kind = Killed if ended.killed else DeploymentFailed
+        raise kind("release_failed", readiness.with_last_lines(run, sentence, units.task(run.app.name)))
+
+
+def run_task(run: Run, release: Release, command: str, seconds: float) -> ExitState | None:
+    """Run a command in the app's task unit; return how it failed, None when it did not.
+
+    DeploymentFailed when it takes longer than `seconds`, or the deployment was cancelled.
+    """
+    unit, env = units.task(run.app.name), process_environment(run, release, None, None)
     run.systemd.stop_and_wait(unit, STOP_SECONDS)  # what an attempt that lost sight of systemd may have left
-    write_task(run, release)
+    slots.write(slots.task_path(run.path), _rendered(run, release, env, command))
     run.systemd.start_once(unit)
     state = run.systemd.settle(unit, seconds, run.cancelled.is_set)
     if state is None:
         run.systemd.stop_and_wait(unit, STOP_SECONDS)
         run.raise_if_cancelled()
-        raise DeploymentFailed("release_timeout", f"the release phase did not end within {seconds} s")
-    if state.active == "failed":
-        ended = run.systemd.exit_state(unit)
-        run.systemd.reset_failed(unit)
-        sentence = f"the release phase {ended}; it ran: {release.release_command}"
-        kind = Killed if ended.killed else DeploymentFailed
-        raise kind("release_failed", readiness.with_last_lines(run, sentence, unit))
-
-
-def write_task(run: Run, release: Release) -> None:
-    env = process_environment(run, release, None, None)
-    slots.write(slots.task_path(run.path), _rendered(run, release, env, str(release.release_command)))
+        raise DeploymentFailed("release_timeout", f"the release phase did not end within {seconds:g} s")
+    if state.active != "failed":
+        return None
+    ended = run.systemd.exit_state(unit)
+    run.systemd.reset_failed(unit)
+    return ended
 
 
 def process_environment(run: Run, release: Release, process: Process | None, slot: str | None) -> dict[str, str]:

@@ -144,7 +144,7 @@ def seal(
 ) -> Slug:
     """The slug as what was built says, closed to its builder; DeploymentFailed when nothing of it can run."""
     releases.seal(directory)
-    if not releases.holds_checkout(directory):
+    if not releases.holds_checkout(directory, str(slug.root)):
         raise DeploymentFailed("build_failed", "the build replaced its directory by something else")
     try:
         processes = manifest.processes(built["release"], built["procfile"], precedence.start_command(parsed))

@@ -198,10 +198,12 @@ def clean_up(run: Run) -> None:
     """After a failure: the idle slot is stopped and what was built without being offered is removed."""
     app = App.get_by_id(run.app.id)
     run.app = app
-    for unit in (units.fetch(app.name), units.build(app.name), units.task(app.name)):
-        run.systemd.stop_and_wait(unit, 60)
-    activation.stop_slot(run, app.idle_slot)
-    takeover.come_back(run)
+    try:
+        for unit in (units.fetch(app.name), units.build(app.name), units.task(app.name)):
+            run.systemd.stop_and_wait(unit, 60)
+        activation.stop_slot(run, app.idle_slot)
+    finally:  # whatever could not be stopped, visitors are served again
+        takeover.come_back(run)
     releases.discard_unfinished(app, run.path / "slugs")
     history.forget_oldest(app, run.settings)
     reservation.renew(app)

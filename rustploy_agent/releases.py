@@ -30,9 +30,20 @@ def make_slug(app: App, paths_slugs: Path, build_mode: str, build_variables: str
     return slug
 
 
-def holds_checkout(directory: Path) -> bool:
-    """Whether what will run is a directory in the slug; a build might have put a link to the app's own data there."""
-    return stat.S_ISDIR((directory / "app").lstat().st_mode)
+def holds_checkout(directory: Path, root: str = "") -> bool:
+    """Return whether what will run, `root` of the checkout, is a directory in the slug.
+
+    A build might have put a link to the app's own data there, and change what it sealed later.
+    """
+    path = directory / "app"
+    try:
+        for part in ("", *root.split("/")):
+            path /= part
+            if not stat.S_ISDIR(path.lstat().st_mode):
+                return False
+    except OSError:
+        return False
+    return True
 
 
 def seal(directory: Path) -> None:

@@ -42,8 +42,6 @@ class Run:
     outcome: str = "released"
     #: What needed a unit of its own so far, `fetch` and `build`.
     jobs: tuple[str, ...] = ()
-    #: Whether what served may have been stopped, to be started again should this fail.
-    gave_way: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
     #: What was set up before this was asked for; only deployments and imports use any.
     standby: Standby | None = None

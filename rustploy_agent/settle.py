@@ -90,7 +90,6 @@ def _guarded(what: str, action: Callable[[], None]) -> None:
 def _interrupted(run: Run) -> None:
     """Before the switch nothing was changed, so it is simply done again, unless it keeps being interrupted."""
     deployment = run.deployment
-    run.gave_way = True
     tidy_up(run)
     told = {
         "error_code": "interrupted",

@@ -66,6 +66,6 @@ def update(host: Host, apps: set[str], ports: dict[str, list[int]], closed: list
     if host.exists(PENDING):
         try:
             host.run("/usr/bin/systemctl", "reload-or-restart", UNIT)
-        except Refused as error:
+            host.remove(PENDING)
+        except Refused as error:  # the next run tries again
             sys.stderr.write(f"{error}\n")
-        host.remove(PENDING)

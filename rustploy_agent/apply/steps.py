@@ -129,8 +129,13 @@ def unrender(host: Host, units: list[str], changes: Changes) -> None:
 
 
 def unlink_wants(host: Host, changes: Changes) -> None:
-    """systemd does not say that a target's links have changed, so it is reloaded in any case."""
+    """Remove apps' links of an earlier version; an operator's own stay.
+
+    systemd does not say that a target's links have changed, so it is reloaded in any case.
+    """
     for unit in host.entries(WANTS):
+        if not unit.startswith("rustploy-app@"):
+            continue
         changes.note(APPS)
         changes.outdated = True
         host.remove(f"{WANTS}/{unit}")

@@ -230,7 +230,10 @@ class Manager:
         unit.active, unit.sub = ("active", "running") if self.build_goes_on else ("inactive", "dead")
 
     def rustploy_task(self, unit: Unit, app: str) -> None:
-        if self._command(app, "task") != "true":
+        command = self._command(app, "task")
+        if self.killer in self.running():
+            unit.active, unit.sub, unit.exit = "failed", "failed", ("signal", 2, 9)
+        elif command not in ("true", "exec sleep 1"):
             unit.active, unit.sub, unit.exit = "failed", "failed", ("exit-code", 1, 1)
 
     def rustploy_app(self, unit: Unit, instance: str) -> None:
@@ -243,7 +246,7 @@ class Manager:
             return
         command = self.instead.get(f"{process}-{slot}") or self._command(app, f"{process}-{slot}")
         verb, _, argument = command.partition(" ")
-        if self.killer in self.running():
+        if self.killer in self.running() or verb == "killed":
             unit.active, unit.sub, unit.exit = "activating", "auto-restart", ("signal", 2, 9)
             return
         if verb != "answer":

@@ -33,6 +33,20 @@ def test_the_fix_takes_the_place_of_a_release_that_kills(killer: str, deploy: De
     assert calls.count(("start", NEW)) >= 2 < calls.index(("stop", OLD)), "it is tried beside the old one first"
 
 
+def test_a_release_that_is_killed_for_itself_leaves_the_old_one_serving(
+    first: Deployment,  # noqa: F811
+    deploy: Deploy,  # noqa: F811
+    manager: Manager,
+) -> None:
+    """One that needs more memory than it may have is killed too; that is no reason to stop what serves."""
+    manager.instead["web-b"] = "killed"
+    before = len(manager.calls)
+    done = deploy(force_rebuild=True)
+    assert (done.status, done.error_code) == ("failed", "exited")
+    assert ("stop", OLD) not in manager.calls[before:]
+    assert manager.running() == {OLD}
+
+
 def test_an_old_release_that_gave_way_in_vain_comes_back(killer: str, deploy: Deploy, manager: Manager) -> None:  # noqa: F811
     """Else a failed deployment is an outage."""
     manager.instead["web-b"] = "false"

@@ -242,8 +242,34 @@ def test_links_of_the_release_stay_links_and_nothing_outside_is_copied(app: Path
 
 @pytest.mark.parametrize(
     ("command", "status"),
-    [("kill -9 $$", -9), ("exec sh -c 'kill -SEGV $$'", -11), ("exit 7", 7), ("exit 255", 255), ("true", 0)],
+    [
+        *(("kill -9 $$", -9), ("exec sh -c 'kill -SEGV $$'", -11), ("exit 7", 7), ("exit 255", 255), ("true", 0)),
+        ("exit 147", 147),  # 19 would stop the launcher, and its unit would look alive for ever
+    ],
 )
 def test_how_a_command_ended_is_how_its_launcher_ends(app: Path, command: str, status: int) -> None:
     """Who reads `status 137` does not learn that the app was killed, and a killer is not told from a crash."""
     assert launch(app, command).returncode == status
+
+
+def test_on_a_full_disk_the_release_itself_runs(app: Path) -> None:
+    """With half of its files an app would start and be wrong; without a copy it only cannot write."""
+    tree(app, {"a": "1" * 300_000, "b": "2" * 300_000})
+    slot = app.parent / "slot.env"
+    slot.write_bytes(slots.render({}, app, "pwd; cat a b | wc -c", copied=True))
+    copies = app.parent / "copies"
+    copies.mkdir()
+    script = f"mount -t tmpfs -o size=256k tmpfs {copies} && exec {LAUNCH}"
+    env = {"RUSTPLOY_SLOT_FILE": str(slot), "PATH": "/usr/bin:/bin", "RUSTPLOY_COPIES": str(copies)}
+    argv = ["unshare", "--mount", "sh", "-c", script]
+    done = subprocess.run(argv, env=env, capture_output=True, timeout=20, stdin=subprocess.DEVNULL)
+    assert done.stdout.decode().split() == [str(app).split()[0], *str(app).split()[1:], "600000"], done.stderr
+    assert b"no room on the disk for a copy" in done.stderr
+
+
+def test_a_file_that_the_app_may_not_read_does_not_keep_it_from_its_copy(app: Path) -> None:
+    tree(app, {"file": "x"})
+    (app / "gone").symlink_to("/nonexistent/target")
+    os.mkfifo(app / "pipe")
+    done = launch_copy(app, "echo y >file; cat file")
+    assert done.stdout == b"y\n"

@@ -183,3 +183,12 @@ def test_a_build_that_puts_a_link_in_place_of_its_directory_is_seen(tmp_path: Pa
     (tmp_path / "app").rmdir()
     (tmp_path / "app").symlink_to("/tmp")
     assert not releases.holds_checkout(tmp_path)
+
+
+def test_a_build_that_puts_a_link_in_place_of_its_root_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "app" / "apps" / "web").mkdir(parents=True)
+    assert releases.holds_checkout(tmp_path, "apps/web")
+    (tmp_path / "app" / "apps" / "web").rmdir()
+    (tmp_path / "app" / "apps" / "web").symlink_to("/tmp")
+    assert not releases.holds_checkout(tmp_path, "apps/web")
+    assert not releases.holds_checkout(tmp_path, "gone")
