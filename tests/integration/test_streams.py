@@ -91,7 +91,9 @@ def test_a_deployment_is_seen_from_its_first_line_to_the_switch_and_then_a_rollb
         listener.wait_for(lambda: listener.saw("version one talks"))
         shown = listener.shown()
         assert shown.index("building one") < next(at for at, line in enumerate(shown) if "version one" in line)
-        assert [one["reset"] for one in listener.events if one["deployment_id"] == first][:2] == [True, False]
+        # A quick deployment may come as one event.
+        begins, *follow = [one["reset"] for one in listener.events if one["deployment_id"] == first]
+        assert begins and not any(follow)
         api.commit("watched", {"version.txt": "two", "build.sh": "echo building two\n"})
         second = api.healthy("watched")["id"]
         listener.wait_for(lambda: listener.saw("version two talks"))
