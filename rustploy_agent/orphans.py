@@ -1,7 +1,7 @@
 """Apps that run on this host and that the database does not know, as after its loss: their visitors are still served.
 
-What the ingress was told last of each app is kept beside the database. An app whose directory is there stays served by
-that until it is imported again or removed.
+What the ingress was told last of each app is kept in the directory that the ingress goes by. An app whose directory is
+there stays served by that until it is imported again or removed.
 """
 
 from __future__ import annotations
