@@ -296,6 +296,14 @@ def deployments(machine: Machine) -> Iterator[Deployments]:
         restore_settings(machine, before)
 
 
+def patient_deployments(machine: Machine) -> Iterator[Deployments]:
+    """As `deployments`, with the time that package indexes take."""
+    for found in deployments(machine):
+        patient = {"timeouts": {"build_seconds": 300, "health_seconds": 20}}
+        replace_settings(machine, quick_settings(machine, deployments=patient))
+        yield found
+
+
 def troubles(machine: Machine) -> list[str]:
     """What doctor finds, without what is as it is on a machine in its host's network: limits, and rules for ports."""
     said = machine.run(["rustploy-agent", "doctor"], check=False).stdout.splitlines()

@@ -15,12 +15,7 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 @pytest.fixture(scope="module")
 def api(session_machine: Machine) -> Iterator[Deployments]:
-    for found in helpers.deployments(session_machine):
-        # Package indexes take their time.
-        patient = {"timeouts": {"build_seconds": 300, "health_seconds": 20}}
-        settings = helpers.quick_settings(session_machine, deployments=patient)
-        helpers.replace_settings(session_machine, settings)
-        yield found
+    yield from helpers.patient_deployments(session_machine)
 
 
 def sample(name: str) -> dict[str, str]:

@@ -18,12 +18,7 @@ UNIT = "/etc/systemd/system/rustploy-build@.service.d"
 
 @pytest.fixture(scope="module")
 def api(session_machine: Machine) -> Iterator[Deployments]:
-    for found in helpers.deployments(session_machine):
-        # Package indexes take their time.
-        patient = {"timeouts": {"build_seconds": 300, "health_seconds": 20}}
-        settings = helpers.quick_settings(session_machine, deployments=patient)
-        helpers.replace_settings(session_machine, settings)
-        yield found
+    yield from helpers.patient_deployments(session_machine)
 
 
 def release(machine: Machine, version: str) -> tuple[str, str]:

@@ -81,7 +81,7 @@ def workspace(root: str, wanted: str) -> str:
 
 
 class Command:
-    """What one command line of a tool asks for."""
+    """Hold what one command line of a tool asks for."""
 
     def __init__(self, tool: str, words: list[str], directory: str) -> None:
         self.tool = tool
@@ -175,7 +175,7 @@ def start(home: str, name: str, script: str, words: list[str], scripts: dict) ->
 
 
 def variables(home: str, name: str, script: str) -> dict[str, str]:
-    """What npm tells a script, as far as programs ask for it."""
+    """Return the variables that npm gives a script, as far as programs ask for them."""
     package = package_of(home)
     told = {"npm_lifecycle_event": name, "npm_lifecycle_script": script, "npm_package_json": f"{home}/package.json"}
     told |= {

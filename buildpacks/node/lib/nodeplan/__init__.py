@@ -1,1 +1,1 @@
-"""What to do with a Node app: the decisions of bin/compile, which an import tells as well."""
+"""Decide what to do with a Node app, for bin/compile and for what an import tells."""

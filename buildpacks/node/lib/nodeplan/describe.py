@@ -1,4 +1,4 @@
-"""What an import tells of a Node app before it is built: its node, its processes, and what would stop it."""
+"""Tell of a Node app before it is built: its node, its processes, and what would stop it."""
 
 from __future__ import annotations
 

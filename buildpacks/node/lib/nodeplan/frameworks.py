@@ -1,4 +1,4 @@
-"""What the frameworks build, and how that is started or served in production."""
+"""Know what the frameworks build, and how that is started or served in production."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to do with a Node app: reads package.json and prints shell assignments for bin/compile.
+"""Decide what to do with a Node app: read package.json and print shell assignments for bin/compile.
 
 `run BUILD_DIR HOST_NODE_VERSION`, the version empty when the host has no node, `unasked` when nothing depends on it.
 What is slow to load is loaded where it is needed: small deployments wait for this program.
@@ -69,7 +69,7 @@ def _top(build_dir: str) -> str:
 
 
 def _of_workspace(steps: dict[str, str], top: str, build_dir: str) -> dict[str, str]:
-    """What differs for a workspace: the whole monorepo is installed, and Turborepo builds what this one needs, too."""
+    """Change the plan for a workspace: the whole monorepo is installed, and Turborepo builds what it needs, too."""
     changed = {"cacheable": "", "cache_key": "", "prune": "", "omit_dev": "", "hooks": ""}
     inner = os.path.relpath(build_dir, top)
     if steps["builds"].endswith(" run build") and os.path.isfile(f"{top}/turbo.json"):
